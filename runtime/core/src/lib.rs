@@ -1,0 +1,27 @@
+//! The words and rules of OpenAct. No I/O: no clock, no file, no environment, no socket.
+//!
+//! Read in this order: [`trn`] (identities), [`connection`] and [`action`] (what is configured), [`manifest`] (what a
+//! connector says of itself), [`merge`] (how configuration combines), [`schema`] (checking it), [`policy`] (where a
+//! call may go), [`secret`] (what must not be shown), [`limits`] (every bound), [`run`] (what is remembered of a
+//! call), [`error`] (how it fails).
+
+pub mod action;
+pub mod connection;
+pub mod error;
+pub mod limits;
+pub mod manifest;
+pub mod merge;
+pub mod policy;
+pub mod run;
+pub mod schema;
+pub mod secret;
+pub mod trn;
+
+pub use error::{Error, ErrorCode, Place, Result};
+pub use trn::{ActionTrn, AuthTrn, ConnectionTrn, ConnectorName, Name, Tenant, Version};
+
+/// A JSON object, in the order it was written.
+pub type JsonObject = serde_json::Map<String, serde_json::Value>;
+
+/// A point in time, printed as RFC 3339.
+pub type Timestamp = jiff::Timestamp;

@@ -1,0 +1,208 @@
+//! Every bound of the runtime, in one place: default, unit, why. A bound that is not here does not exist.
+//!
+//! A call over a bound of its sandbox ends with the code named in the table; `details.limit` of the error is the
+//! field's name.
+//!
+//! | field of [`CallLimits`] | default | code when passed |
+//! |---|---|---|
+//! | `memory_bytes` | 64 MiB | `limit_exceeded` |
+//! | `cpu_ms` | 10 s | `limit_exceeded` |
+//! | `wall_ms` | 60 s | `timeout` |
+//! | `host_calls` | 10,000 | `limit_exceeded` |
+//! | `output_bytes` | 16 MiB | `limit_exceeded` |
+//! | `response_bytes` | 32 MiB | `limit_exceeded` |
+//! | `request_bytes` | 32 MiB | `limit_exceeded` |
+//!
+//! All instances in use until the deadline passes is `overloaded`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// What one call may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallLimits {
+    /// Linear memory of the guest, bytes. Enough to hold a large response twice; small enough for many at once.
+    pub memory_bytes: u64,
+    /// Time the guest itself computes, milliseconds (host calls and waiting not counted). A parser needs
+    /// milliseconds; a loop that never ends must not hold a core for the whole deadline.
+    pub cpu_ms: u64,
+    /// From start to result, milliseconds, waiting for other systems included.
+    pub wall_ms: u64,
+    /// Calls of host functions, WASI's included. Bounds work the host does that fuel and epochs do not see.
+    pub host_calls: u64,
+    /// Length of the result, bytes. It is held in memory and handed to a person or a model.
+    pub output_bytes: u64,
+    /// Body bytes received from other systems, all requests together.
+    pub response_bytes: u64,
+    /// Body bytes sent to other systems, all requests together.
+    pub request_bytes: u64,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 64 * MIB,
+            cpu_ms: 10_000,
+            wall_ms: 60_000,
+            host_calls: 10_000,
+            output_bytes: 16 * MIB,
+            response_bytes: 32 * MIB,
+            request_bytes: 32 * MIB,
+        }
+    }
+}
+
+impl CallLimits {
+    /// The wall-clock bound.
+    pub fn wall(&self) -> Duration {
+        Duration::from_millis(self.wall_ms)
+    }
+
+    /// These limits with what a connection or action says, which may only be lower than or equal to
+    /// [`CallLimits::MAX`].
+    #[must_use]
+    pub fn with(mut self, overrides: &LimitOverrides) -> Self {
+        let set = |field: &mut u64, value: Option<u64>, max: u64| *field = value.unwrap_or(*field).clamp(1, max);
+        set(&mut self.memory_bytes, overrides.memory_bytes, Self::MAX.memory_bytes);
+        set(&mut self.cpu_ms, overrides.cpu_ms, Self::MAX.cpu_ms);
+        set(&mut self.wall_ms, overrides.timeout_ms, Self::MAX.wall_ms);
+        set(&mut self.host_calls, overrides.host_calls, Self::MAX.host_calls);
+        set(&mut self.output_bytes, overrides.max_bytes, Self::MAX.output_bytes);
+        set(&mut self.response_bytes, overrides.response_bytes, Self::MAX.response_bytes);
+        set(&mut self.request_bytes, overrides.request_bytes, Self::MAX.request_bytes);
+        self
+    }
+
+    /// The highest a configuration may ask for. Memory is what the pool reserves for an instance.
+    pub const MAX: Self = Self {
+        memory_bytes: 64 * MIB,
+        cpu_ms: 600_000,
+        wall_ms: 3_600_000,
+        host_calls: 1_000_000,
+        output_bytes: 48 * MIB,
+        response_bytes: 4096 * MIB,
+        request_bytes: 4096 * MIB,
+    };
+}
+
+/// The `limits` section of a connection or action; what is absent keeps its default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitOverrides {
+    /// See [`CallLimits::memory_bytes`].
+    pub memory_bytes: Option<u64>,
+    /// See [`CallLimits::cpu_ms`].
+    pub cpu_ms: Option<u64>,
+    /// See [`CallLimits::wall_ms`].
+    pub timeout_ms: Option<u64>,
+    /// See [`CallLimits::host_calls`].
+    pub host_calls: Option<u64>,
+    /// See [`CallLimits::output_bytes`].
+    pub max_bytes: Option<u64>,
+    /// See [`CallLimits::response_bytes`].
+    pub response_bytes: Option<u64>,
+    /// See [`CallLimits::request_bytes`].
+    pub request_bytes: Option<u64>,
+}
+
+/// Period of the epoch ticker: how late a spinning guest can be noticed. Shorter costs wake-ups for nothing.
+pub const EPOCH_TICK: Duration = Duration::from_millis(10);
+
+/// Calls in the sandbox at once. More wait for a place, until their deadline; 1,000 is B6's figure, doubled.
+pub const INSTANCES_MAX: u32 = 2_000;
+
+/// Core wasm instances per component instance. A Rust component has 3 to 4; a dynamically linked Python one about 30.
+pub const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 50;
+
+/// Size of a component file, bytes. A Python connector is 18 MB.
+pub const COMPONENT_BYTES_MAX: u64 = 64 * MIB;
+
+/// Compiling a component, in all. A Python component takes 14 s on a slow machine.
+pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// A manifest's JSON, bytes: schemas with documentation fit; a component cannot fill the host's memory with it.
+pub const MANIFEST_BYTES_MAX: usize = MIB as usize;
+
+/// What `describe` may use: it is pure and small.
+pub const DESCRIBE: CallLimits = CallLimits {
+    memory_bytes: 64 * MIB,
+    cpu_ms: 5_000,
+    wall_ms: 10_000,
+    host_calls: 1_000,
+    output_bytes: MIB,
+    response_bytes: 0,
+    request_bytes: 0,
+};
+
+/// Input of a call, bytes of JSON.
+pub const INPUT_BYTES_MAX: usize = 16 * MIB as usize;
+
+/// Nesting of JSON that is parsed, levels; serde_json's own bound.
+pub const JSON_DEPTH_MAX: usize = 128;
+
+/// A body up to this many bytes travels inline with the response: most API answers, in one crossing.
+pub const HTTP_INLINE_BYTES: usize = 256 * KIB as usize;
+
+/// One read of a body stream, bytes.
+pub const HTTP_READ_BYTES_MAX: u32 = MIB as u32;
+
+/// Headers of one request or response, count. Servers refuse more than about 100.
+pub const HTTP_HEADERS_MAX: usize = 128;
+
+/// Names and values of one request's headers together, bytes. Common servers refuse more than 8 to 64 KiB.
+pub const HTTP_HEADER_BYTES_MAX: usize = 64 * KIB as usize;
+
+/// A URL, bytes. Longer ones are refused by most servers (RFC 9110 section 4.1 asks for at least 8,000).
+pub const HTTP_URL_BYTES_MAX: usize = 16 * KIB as usize;
+
+/// Redirects followed for one request.
+pub const HTTP_REDIRECTS_MAX: usize = 5;
+
+/// Idle connections the host keeps per host and port.
+pub const HTTP_IDLE_PER_HOST_MAX: usize = 64;
+
+/// How long an idle connection is kept. Below the 60 s after which many servers close.
+pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// Log lines of one call; the rest is counted and dropped.
+pub const LOG_LINES_MAX: u32 = 200;
+
+/// One log line, bytes, message and fields; the rest is cut.
+pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB as usize;
+
+/// Standard output and error of a guest, bytes each; the rest is dropped.
+pub const STDIO_BYTES_MAX: usize = 64 * KIB as usize;
+
+/// Host-side resources (streams, bodies, pollables) of one call (S4).
+pub const RESOURCES_MAX: usize = 1_000;
+
+/// Bytes a guest may hand to one host call (wasmtime's hostcall fuel, S4).
+pub const HOSTCALL_BYTES_MAX: usize = 64 * MIB as usize;
+
+/// Random bytes of one call of `wasi:random` (S4).
+pub const RANDOM_BYTES_MAX: u64 = 64 * KIB;
+
+/// Host calls kept in a run record; the rest is counted.
+pub const RUN_HOST_CALLS_MAX: usize = 50;
+
+/// Run records waiting to be written. A full queue makes the callers wait rather than lose one.
+pub const RUN_QUEUE_MAX: usize = 10_000;
+
+/// Run records written in one transaction.
+pub const RUN_GROUP_MAX: usize = 500;
+
+/// Prepared action versions kept in memory, whichever were used last.
+pub const PREPARED_MAX: usize = 10_000;
+
+/// How soon another process's change of configuration is seen.
+pub const SNAPSHOT_POLL: Duration = Duration::from_millis(500);
+
+/// A configuration file, bytes.
+pub const CONFIG_BYTES_MAX: u64 = 64 * MIB;
+
+/// How long a statement waits for another process's write lock on the SQLite file.
+pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);

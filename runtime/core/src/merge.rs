@@ -1,0 +1,143 @@
+//! How configuration combines: connection defaults < action < permitted input keys.
+//!
+//! JSON Merge Patch (RFC 7396: objects merge, `null` deletes, anything else replaces) with two additions:
+//! header names match without regard to case (RFC 9110 section 5.1), and a key whose schema says
+//! `"x-merge": "replace"` is replaced whole, because a `null` inside it (a request body, a query filter) is data.
+
+use serde_json::Value;
+
+use crate::{JsonObject, schema::SchemaView};
+
+/// Merges `over` into `base`. `schema` describes the merged object.
+pub fn merge(base: &mut JsonObject, over: &JsonObject, schema: &SchemaView<'_>) {
+    for (key, value) in over {
+        if value.is_null() {
+            base.shift_remove(key);
+        } else if key == "headers" {
+            merge_headers(base, value);
+        } else if schema.property(key).is_some_and(|property| property.merges_whole()) {
+            base.insert(key.clone(), value.clone());
+        } else {
+            merge_patch(base.entry(key.as_str()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// RFC 7396, section 2.
+pub fn merge_patch(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(JsonObject::new());
+    }
+    let Value::Object(target) = target else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            target.shift_remove(key);
+        } else {
+            merge_patch(target.entry(key.as_str()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+fn merge_headers(base: &mut JsonObject, over: &Value) {
+    let Value::Object(over) = over else {
+        base.insert("headers".into(), over.clone());
+        return;
+    };
+    let entry = base.entry("headers").or_insert_with(|| Value::Object(JsonObject::new()));
+    if !entry.is_object() {
+        *entry = Value::Object(JsonObject::new());
+    }
+    let Value::Object(headers) = entry else { return };
+    for (name, value) in over {
+        headers.retain(|existing, _| !existing.eq_ignore_ascii_case(name));
+        if !value.is_null() {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn patched(target: Value, patch: Value) -> Value {
+        let mut target = target;
+        merge_patch(&mut target, &patch);
+        target
+    }
+
+    #[test]
+    fn the_examples_of_rfc_7396_appendix_a() {
+        for (target, patch, result) in [
+            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
+            (json!({"a":"b"}), json!({"a":null}), json!({})),
+            (json!({"a":"b","b":"c"}), json!({"a":null}), json!({"b":"c"})),
+            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"c"}), json!({"a":["b"]}), json!({"a":["b"]})),
+            (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
+            (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
+            (json!(["a","b"]), json!(["c","d"]), json!(["c","d"])),
+            (json!({"a":"b"}), json!(["c"]), json!(["c"])),
+            (json!({"a":"foo"}), json!(null), json!(null)),
+            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
+            (json!([1,2]), json!({"a":"b","c":null}), json!({"a":"b"})),
+            (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
+        ] {
+            assert_eq!(patched(target, patch), result);
+        }
+    }
+
+    #[test]
+    fn header_names_match_without_regard_to_case_and_bodies_are_replaced_whole() {
+        let schema = json!({"properties": {"body": {"x-merge": "replace"}}});
+        let mut base = json!({"headers": {"Accept": "a", "x-keep": "k"}, "body": {"old": 1}, "query": {"a": 1}});
+        let over = json!({"headers": {"ACCEPT": "b", "X-KEEP": null, "new": "n"}, "body": {"name": null}, "query": {"a": null}});
+        merge(base.as_object_mut().unwrap(), over.as_object().unwrap(), &SchemaView::new(&schema));
+        assert_eq!(base, json!({"headers": {"ACCEPT": "b", "new": "n"}, "body": {"name": null}, "query": {}}));
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), "[a-c]{0,2}".prop_map(Value::from)];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map("[a-c]", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn has_null_member(value: &Value) -> bool {
+        match value {
+            Value::Object(map) => map.values().any(|value| value.is_null() || has_null_member(value)),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn merging_twice_is_merging_once(target in any_json(), patch in any_json()) {
+            let once = patched(target, patch.clone());
+            prop_assert_eq!(patched(once.clone(), patch), once);
+        }
+
+        #[test]
+        fn onto_nothing_a_patch_without_nulls_is_itself(patch in any_json()) {
+            prop_assume!(!has_null_member(&patch));
+            prop_assert_eq!(patched(Value::Null, patch.clone()), patch);
+        }
+
+        #[test]
+        fn an_empty_patch_changes_no_object(target in any_json()) {
+            prop_assume!(target.is_object());
+            prop_assert_eq!(patched(target.clone(), json!({})), target);
+        }
+    }
+}
