@@ -7,6 +7,7 @@
 
 pub mod action;
 pub mod connection;
+pub mod credential;
 pub mod error;
 pub mod limits;
 pub mod manifest;

@@ -204,5 +204,11 @@ pub const SNAPSHOT_POLL: Duration = Duration::from_millis(500);
 /// A configuration file, bytes.
 pub const CONFIG_BYTES_MAX: u64 = 64 * MIB;
 
+/// What YAML aliases may add to a configuration file's own size when they are followed, bytes of text and nodes.
+pub const CONFIG_EXPANSION_MAX: u64 = MIB;
+
+/// Mistakes of one configuration file that are reported; the rest is counted.
+pub const CONFIG_PROBLEMS_MAX: usize = 50;
+
 /// How long a statement waits for another process's write lock on the SQLite file.
 pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,159 @@
+//! Compiled components on disk (S9).
+//!
+//! A compiled component is machine code, and loading a forged one would run anything. So a file is read only if it
+//! carries a MAC over its content, made with a key that lives outside the folder; a file that does not verify, or
+//! was made by another wasmtime, for another CPU or with other settings, is compiled anew, never trusted.
+//! The folder is the owner's alone (0700), files are written beside and renamed.
+//!
+//! File: `mac (32) | manifest length (4, little endian) | manifest JSON | compiled component`, named by the digest of
+//! the component and of the engine's settings. The MAC covers that name too.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::{hmac, rand};
+use openact_core::{
+    Error, Result,
+    manifest::{ComponentDigest, Manifest},
+};
+
+/// The key that authenticates cache files.
+#[derive(Clone)]
+pub struct CacheKey(hmac::Key);
+
+impl std::fmt::Debug for CacheKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CacheKey")
+    }
+}
+
+impl CacheKey {
+    /// The key in the file at `path` (mode 0600), made on first use.
+    pub fn from_file_or_create(path: &Path) -> Result<Self> {
+        let unusable = |error: io::Error| {
+            Error::invalid_config(format!("failed to read or make the cache key {}", path.display())).because(error)
+        };
+        match fs::read(path) {
+            Ok(bytes) if bytes.len() == 32 => return Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes))),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unusable(error)),
+        }
+        let mut bytes = [0; 32];
+        rand::fill(&mut bytes).map_err(|_| Error::internal("the random generator failed"))?;
+        if let Some(folder) = path.parent() {
+            private_folder(folder).map_err(unusable)?;
+        }
+        write_private(path, &[&bytes]).map_err(unusable)?;
+        // Another process may have made it at the same time; whichever was renamed last is the key.
+        let bytes = fs::read(path).map_err(unusable)?;
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+    }
+}
+
+/// The folder of compiled components of one engine configuration.
+pub(crate) struct CompiledCache {
+    folder: PathBuf,
+    key: CacheKey,
+    settings: u64,
+}
+
+const MAC_BYTES: usize = 32;
+
+impl CompiledCache {
+    pub(crate) fn new(folder: PathBuf, key: CacheKey, engine: &wasmtime::Engine) -> Self {
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        env!("CARGO_PKG_VERSION").hash(&mut hasher);
+        Self { folder, key, settings: hasher.finish() }
+    }
+
+    /// The manifest and component kept for `digest`, if there is a file and it is ours.
+    pub(crate) fn get(
+        &self,
+        engine: &wasmtime::Engine,
+        digest: ComponentDigest,
+    ) -> Option<(Manifest, wasmtime::component::Component)> {
+        let name = self.name(digest);
+        let bytes = fs::read(self.folder.join(&name)).ok()?;
+        let (mac, content) = bytes.split_at_checked(MAC_BYTES)?;
+        hmac::verify(&self.key.0, &signed(&name, content), mac).ok().or_else(|| {
+            tracing::warn!(file = %name, "a compiled component does not verify; compiling it anew");
+            None
+        })?;
+        let (length, rest) = content.split_at_checked(4)?;
+        let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
+        let (manifest, compiled) = rest.split_at_checked(length)?;
+        let manifest = serde_json::from_slice(manifest).ok()?;
+        // SAFETY: the MAC shows that these bytes were written by this program, for this engine's settings, from
+        // `Component::serialize`; wasmtime checks its own version and the CPU's features on top.
+        let component = unsafe { wasmtime::component::Component::deserialize(engine, compiled) };
+        match component {
+            Ok(component) => Some((manifest, component)),
+            Err(error) => {
+                tracing::debug!(%error, "a compiled component is for another engine; compiling it anew");
+                None
+            }
+        }
+    }
+
+    /// Keeps `compiled`. Failing to is logged, not fatal: the next start compiles again.
+    pub(crate) fn put(&self, digest: ComponentDigest, manifest: &Manifest, compiled: &[u8]) {
+        let name = self.name(digest);
+        let Ok(manifest) = serde_json::to_vec(manifest) else { return };
+        let length = (manifest.len() as u32).to_le_bytes();
+        let content = [&length[..], &manifest, compiled].concat();
+        let mac = hmac::sign(&self.key.0, &signed(&name, &content));
+        let written = private_folder(&self.folder)
+            .and_then(|()| write_private(&self.folder.join(&name), &[mac.as_ref(), &content]));
+        if let Err(error) = written {
+            tracing::warn!(folder = %self.folder.display(), %error, "failed to keep a compiled component");
+        }
+    }
+
+    fn name(&self, digest: ComponentDigest) -> String {
+        format!("{}-{:016x}.cwasm", digest.hex(), self.settings)
+    }
+}
+
+fn signed(name: &str, content: &[u8]) -> Vec<u8> {
+    [name.as_bytes(), &[0], content].concat()
+}
+
+/// Makes `folder` for its owner alone. One that others may write to is refused.
+fn private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+        builder.mode(0o700).create(folder)?;
+        if fs::metadata(folder)?.permissions().mode() & 0o022 != 0 {
+            return Err(io::Error::other("others may write to this folder; run: chmod go-w on it"));
+        }
+    }
+    #[cfg(not(unix))]
+    builder.create(folder)?;
+    Ok(())
+}
+
+/// Writes a file for its owner alone, whole or not at all.
+fn write_private(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let mut random = [0; 8];
+    rand::fill(&mut random).map_err(|_| io::Error::other("the random generator failed"))?;
+    let temporary = path.with_extension(format!("{:016x}.tmp", u64::from_ne_bytes(random)));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&temporary)?;
+    let written = parts.iter().try_for_each(|part| file.write_all(part)).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}

@@ -1,0 +1,98 @@
+//! From traps, guest failures and HTTP client errors to the one error type.
+//!
+//! Invariant: a failure of the guest's making never becomes `internal`, and text that a client library or the guest's
+//! stack produced stays in the cause unless it is known to be harmless.
+
+use std::error::Error as StdError;
+
+use openact_core::{Error, ErrorCode};
+
+use crate::bindings::v0_1::types::{Failure, HostError};
+
+/// A failure the connector returned.
+pub(crate) fn failure(failure: Failure) -> Error {
+    let new = |code, text: String| Error::new(code, clip(text));
+    match failure {
+        Failure::InvalidConfig(text) | Failure::Unsupported(text) => new(ErrorCode::InvalidConfig, text),
+        Failure::InvalidInput(text) => new(ErrorCode::InvalidInput, text),
+        Failure::Unauthenticated(text) => new(ErrorCode::AuthRequired, text),
+        Failure::Denied(text) => new(ErrorCode::EgressDenied, text),
+        Failure::RateLimited(after) => {
+            let error = Error::new(ErrorCode::RateLimited, "the other system asks to slow down");
+            match after {
+                Some(ms) => error.details(serde_json::json!({ "retry_after_ms": ms })),
+                None => error,
+            }
+        }
+        Failure::Upstream(upstream) => {
+            let details = upstream.details.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+            new(ErrorCode::UpstreamError, upstream.message)
+                .with_retryable(upstream.retryable)
+                .details(serde_json::json!({ "code": upstream.code, "upstream": details }))
+        }
+        Failure::Network(text) => new(ErrorCode::NetworkError, text),
+        Failure::Timeout(text) => new(ErrorCode::Timeout, text),
+        Failure::Protocol(text) => new(ErrorCode::UpstreamError, text),
+        Failure::LimitExceeded(text) => new(ErrorCode::LimitExceeded, text),
+    }
+}
+
+/// What the guest is told of an error of the host.
+pub(crate) fn to_guest(error: &Error) -> HostError {
+    let text = error.message.clone();
+    match error.code {
+        ErrorCode::InvalidInput | ErrorCode::InvalidConfig => HostError::InvalidRequest(text),
+        ErrorCode::EgressDenied | ErrorCode::Forbidden => HostError::Denied(text),
+        ErrorCode::AuthRequired => HostError::AuthRequired(text),
+        ErrorCode::Timeout => HostError::Timeout(text),
+        ErrorCode::UpstreamError => HostError::Protocol(text),
+        ErrorCode::LimitExceeded => HostError::LimitExceeded(text),
+        ErrorCode::NotFound => HostError::NotFound(text),
+        ErrorCode::Conflict => HostError::Conflict(text),
+        _ => HostError::Network(text),
+    }
+}
+
+/// An error of the HTTP client. `target` is the method and origin, without path and query.
+pub(crate) fn http_client(error: reqwest::Error, target: &str) -> Error {
+    let error = error.without_url();
+    let cause = root_cause(&error);
+    let (code, what) = if error.is_timeout() {
+        (ErrorCode::Timeout, if error.is_connect() { "connecting timed out" } else { "the response timed out" }.to_owned())
+    } else if error.is_connect() {
+        (ErrorCode::NetworkError, format!("failed to connect: {cause}"))
+    } else if error.is_body() || error.is_decode() {
+        (ErrorCode::NetworkError, format!("the response broke off: {cause}"))
+    } else {
+        (ErrorCode::NetworkError, format!("the request failed: {cause}"))
+    };
+    Error::new(code, format!("{target}: {what}")).because(error)
+}
+
+/// A trap, or a host function that gave up.
+pub(crate) fn trap(error: wasmtime::Error) -> Error {
+    let text = match error.downcast_ref::<wasmtime::Trap>() {
+        Some(trap) => format!("the connector crashed: {trap}"),
+        None if error.is::<wasmtime_wasi::I32Exit>() => "the connector crashed: it called exit".to_owned(),
+        None => "the connector crashed: it broke the contract".to_owned(),
+    };
+    Error::new(ErrorCode::ConnectorCrashed, text).because(error.into_boxed_dyn_error())
+}
+
+/// The innermost cause, which names the system's error ("Connection refused (os error 111)").
+fn root_cause(error: &dyn StdError) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+/// A guest's text is shown to people: bounded, and without control characters.
+fn clip(text: String) -> String {
+    const CHARACTERS_MAX: usize = 2_000;
+    if text.len() <= CHARACTERS_MAX && !text.contains(|c: char| c.is_control() && c != '\n') {
+        return text;
+    }
+    text.chars().filter(|c| !c.is_control() || *c == '\n').take(CHARACTERS_MAX).collect()
+}

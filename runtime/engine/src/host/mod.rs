@@ -1,0 +1,84 @@
+//! What the host lends a guest: one file per WIT interface.
+//!
+//! The generated traits are implemented on [`HostView`], which borrows a call's state for the time of one function.
+//! Invariant: a function that refuses says why through [`HostView::refuse`], which keeps the full error for the
+//! caller and tells the guest its message.
+
+pub(crate) mod credentials;
+pub(crate) mod http;
+mod log;
+mod output;
+pub(crate) mod sockets;
+mod state;
+pub(crate) mod wasi;
+
+use std::time::Instant;
+
+use openact_core::{
+    Error,
+    limits::RUN_HOST_CALLS_MAX,
+    manifest::Capability,
+    run::HostCall,
+};
+use wasmtime::component::HasData;
+
+use crate::{
+    bindings::v0_1::types::{self, HostError},
+    error,
+    instance::CallState,
+};
+
+/// Marks [`HostView`] as the linker's view of a call.
+pub(crate) struct Host;
+
+impl HasData for Host {
+    type Data<'a> = HostView<'a>;
+}
+
+/// A call's state, borrowed for one host function.
+pub(crate) struct HostView<'a>(&'a mut CallState);
+
+pub(crate) fn view(state: &mut CallState) -> HostView<'_> {
+    HostView(state)
+}
+
+impl types::Host for HostView<'_> {}
+
+impl HostView<'_> {
+    /// Fails unless the connector declared that it needs `capability`. While it is asked for its manifest it has
+    /// declared nothing yet.
+    fn require(&self, capability: Capability) -> Result<(), Error> {
+        match &self.0.manifest {
+            None => Err(Error::egress_denied("describe runs without any capability")),
+            Some(manifest) if manifest.needs(capability) => Ok(()),
+            Some(manifest) => Err(Error::egress_denied(format!(
+                "connector '{}' uses '{capability}' but its manifest does not say so",
+                manifest.name
+            ))
+            .hint(format!("the connector's author must add '{capability}' to `needs`"))),
+        }
+    }
+
+    /// Keeps `error` for the caller and says it to the guest.
+    fn refuse(&mut self, error: Error) -> HostError {
+        let told = error::to_guest(&error);
+        self.0.last_error = Some(error);
+        told
+    }
+
+    /// The one answer of everything in the contract that this version does not implement.
+    fn unsupported<T>(&mut self, capability: Capability, what: &str) -> wasmtime::Result<Result<T, HostError>> {
+        Ok(Err(match self.require(capability) {
+            Err(error) => self.refuse(error),
+            Ok(()) => HostError::Unsupported(format!("{what} is not supported by this version of OpenAct")),
+        }))
+    }
+
+    /// Notes one use of a host function for the run record.
+    fn record(&mut self, function: &str, target: String, outcome: String, started: Instant) {
+        if self.0.host_calls.len() < RUN_HOST_CALLS_MAX {
+            let duration_us = started.elapsed().as_micros() as u64;
+            self.0.host_calls.push(HostCall { function: function.to_owned(), target, outcome, duration_us });
+        }
+    }
+}

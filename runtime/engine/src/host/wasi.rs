@@ -1,0 +1,149 @@
+//! WASI as a connector gets it: an empty environment, no files, no sockets, bounded standard streams (S4).
+//!
+//! Invariant: whatever a toolchain links in loads, and none of it reaches anything outside the call. The context is
+//! made on first use, since most calls of most connectors never ask WASI for anything.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use openact_core::limits::{HTTP_HEADER_BYTES_MAX, RANDOM_BYTES_MAX, STDIO_BYTES_MAX};
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::{
+    WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
+    cli::{IsTerminal, StdoutStream},
+    p2::{OutputStream, Pollable, StreamResult},
+};
+use wasmtime_wasi_http::{
+    Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+
+use crate::instance::CallState;
+
+/// The WASI part of a call.
+#[derive(Default)]
+pub(crate) struct Wasi {
+    context: Option<(WasiCtx, WasiHttpCtx)>,
+    stdout: BoundedOutput,
+    stderr: BoundedOutput,
+    deny: DenyHttp,
+    name: &'static str,
+}
+
+impl Wasi {
+    /// Names what runs, for the log.
+    pub(crate) fn name(&mut self, name: &'static str) {
+        self.name = name;
+    }
+
+    /// What the guest wrote to standard error, such as a panic message.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Logs what was written to the standard streams.
+    pub(crate) fn finish(&self) {
+        for (stream, output) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            let text = output.text();
+            if !text.is_empty() {
+                tracing::debug!(target: "openact::connector", stream, asked = self.name, "{text}");
+            }
+        }
+    }
+
+    fn context(&mut self) -> &mut (WasiCtx, WasiHttpCtx) {
+        self.context.get_or_insert_with(|| {
+            let wasi = WasiCtxBuilder::new()
+                .stdout(self.stdout.clone())
+                .stderr(self.stderr.clone())
+                .max_random_size(RANDOM_BYTES_MAX)
+                .allow_tcp(false)
+                .allow_udp(false)
+                .allow_ip_name_lookup(false)
+                .build();
+            let mut http = WasiHttpCtx::new();
+            http.set_field_size_limit(HTTP_HEADER_BYTES_MAX);
+            (wasi, http)
+        })
+    }
+}
+
+impl WasiView for CallState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi.context().0, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for CallState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.wasi.context();
+        let Wasi { context, deny, .. } = &mut self.wasi;
+        // The context was made one line above.
+        let (_, ctx) = context.get_or_insert_with(|| (WasiCtxBuilder::new().build(), WasiHttpCtx::new()));
+        WasiHttpCtxView { ctx, table: &mut self.table, hooks: deny }
+    }
+}
+
+/// `wasi:http` is linked so that components of other toolchains load; in this version every request is denied.
+#[derive(Default)]
+pub(crate) struct DenyHttp;
+
+type Sent = wasmtime_wasi_http::Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>)>;
+
+impl WasiHttpHooks for DenyHttp {
+    fn send_request(
+        &mut self,
+        _request: http::Request<WasiBody>,
+        _options: Option<RequestOptions>,
+        _sent: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        Box::new(async { Err(HttpError::HttpRequestDenied) })
+    }
+}
+
+/// A standard stream: the first bytes are kept for the log, the rest is dropped.
+#[derive(Clone, Default)]
+struct BoundedOutput(Arc<Mutex<Vec<u8>>>);
+
+impl BoundedOutput {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+impl IsTerminal for BoundedOutput {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for BoundedOutput {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for BoundedOutput {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = STDIO_BYTES_MAX.saturating_sub(kept.len()).min(bytes.len());
+        kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(STDIO_BYTES_MAX)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for BoundedOutput {
+    async fn ready(&mut self) {}
+}

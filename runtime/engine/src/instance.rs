@@ -1,0 +1,356 @@
+//! One call: a place in the pool, a fresh store with its limits, the guest's function, and what it used.
+//!
+//! Invariant: a store serves one call and is dropped; every bound of [`CallLimits`] that ends it leaves its name in
+//! [`CallState::hit`], so that the error says which.
+
+use std::sync::Arc;
+
+use openact_core::{
+    Error, ErrorCode, Result,
+    limits::{self, CallLimits, EPOCH_TICK},
+    manifest::Manifest,
+    run::{HostCall, RunId, Usage},
+};
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
+use wasmtime::{
+    CallHook, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store,
+    StoreContextMut, UpdateDeadline,
+    component::{Linker, ResourceTable},
+};
+
+use crate::{
+    Call, CallKind, CallReport, Engine,
+    bindings::v0_1::{Connector, ConnectorPre, types},
+    egress::Grants,
+    error,
+    host::{self, wasi::Wasi},
+    ticker::Ticks,
+};
+
+/// What a store holds: the state of one call.
+pub(crate) struct CallState {
+    pub(crate) table: ResourceTable,
+    pub(crate) wasi: Wasi,
+    pub(crate) grants: Arc<Grants>,
+    /// The connector's own word on what it needs; none while it is being asked.
+    pub(crate) manifest: Option<Arc<Manifest>>,
+    pub(crate) run: Option<RunId>,
+    pub(crate) limits: CallLimits,
+    pub(crate) usage: Usage,
+    pub(crate) host_calls: Vec<HostCall>,
+    /// The last error a host function answered with. When the guest gives up for that reason, the caller gets
+    /// this one, which says more than the guest was told.
+    pub(crate) last_error: Option<Error>,
+    pub(crate) log_lines: u32,
+    hit: Option<Limit>,
+    meter: Meter,
+}
+
+/// A bound that ended a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    Memory,
+    Cpu,
+    HostCalls,
+}
+
+/// Guest time in ticks: it runs while the guest computes and stands still during host calls.
+struct Meter {
+    ticks: Ticks,
+    resumed_at: u64,
+    used: u64,
+    budget: u64,
+}
+
+impl Meter {
+    fn resume(&mut self) {
+        self.resumed_at = self.ticks.now();
+    }
+
+    fn pause(&mut self) {
+        self.used += self.ticks.now().saturating_sub(self.resumed_at);
+        self.resume();
+    }
+}
+
+/// The wasmtime engine of OpenAct. Design note: `design` figures in ARCHITECTURE.md say what each setting buys.
+pub(crate) fn wasmtime_engine(instances: u32) -> Result<wasmtime::Engine> {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_memories(instances.saturating_add(instances / 4).max(8))
+        .total_stacks(instances.max(8))
+        .total_tables(instances.saturating_mul(4).max(100))
+        .total_core_instances(instances.saturating_mul(8).max(200))
+        .max_core_instances_per_component(limits::CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_memories_per_component(2)
+        .max_tables_per_component(limits::CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_component_instance_size(4 << 20)
+        .max_core_instance_size(4 << 20)
+        .table_elements(20_000)
+        .max_memory_size(CallLimits::MAX.memory_bytes as usize)
+        // Pages a call dirtied are zeroed in place instead of being given back and faulted in again.
+        .linear_memory_keep_resident(1 << 20)
+        .async_stack_keep_resident(64 << 10)
+        .table_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .epoch_interruption(true)
+        // A trap's backtrace names guest functions that mean nothing to the caller, and costs on every error.
+        .wasm_backtrace_max_frames(None)
+        .concurrency_support(false)
+        .memory_init_cow(true);
+    wasmtime::Engine::new(&config).map_err(|error| {
+        Error::internal("failed to reserve memory for the sandbox")
+            .hint("the process needs to reserve address space; check `ulimit -v`")
+            .because(error.into_boxed_dyn_error())
+    })
+}
+
+/// Everything a guest can import, linked once per engine.
+pub(crate) fn linker(engine: &wasmtime::Engine) -> Result<Linker<CallState>> {
+    let mut linker = Linker::new(engine);
+    let linked = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+        .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
+        .and_then(|()| Connector::add_to_linker::<_, host::Host>(&mut linker, host::view));
+    linked.map_err(|error| Error::internal("failed to link the host functions").because(error.into_boxed_dyn_error()))?;
+    Ok(linker)
+}
+
+/// Asks a component for its manifest, with nothing granted.
+pub(crate) async fn describe(
+    engine: &Engine,
+    pre: &ConnectorPre<CallState>,
+    grants: &Arc<Grants>,
+) -> Result<types::Manifest> {
+    let mut state = CallState::new(engine, grants, limits::DESCRIBE);
+    state.wasi.name("describe");
+    let (answer, _) = enter(engine, pre, state, Ask::Describe).await;
+    match answer? {
+        Answer::Manifest(manifest) => Ok(manifest),
+        Answer::Result(_) => Err(Error::internal("describe answered with a result")),
+    }
+}
+
+/// Runs one call.
+pub(crate) async fn run(engine: &Engine, call: Call<'_>) -> CallReport {
+    let mut state = CallState::new(engine, call.grants, call.limits);
+    state.manifest = Some(call.connector.manifest.clone());
+    state.run = Some(call.run);
+    let ask = match call.kind {
+        CallKind::Check => Ask::Check(call.connection),
+        CallKind::Invoke { operation, action, input, dry_run } => Ask::Invoke(types::Invocation {
+            call_id: call.run.to_string(),
+            operation: operation.to_owned(),
+            connection: call.connection.to_owned(),
+            action: action.to_owned(),
+            input: input.to_owned(),
+            deadline_ms: call.limits.wall_ms,
+            dry_run,
+        }),
+    };
+    let (answer, mut state) = enter(engine, &call.connector.pre, state, ask).await;
+    let result = answer.and_then(|answer| match answer {
+        Answer::Result(Ok(text)) => state.accept(text),
+        Answer::Result(Err(failure)) => Err(state.explain(error::failure(failure))),
+        Answer::Manifest(_) => Err(Error::internal("a call answered with a manifest")),
+    });
+    state.usage.cpu_ms = state.meter.used * EPOCH_TICK.as_millis() as u64;
+    CallReport { result, host_calls: state.host_calls, usage: state.usage }
+}
+
+enum Ask<'a> {
+    Describe,
+    Check(&'a str),
+    Invoke(types::Invocation),
+}
+
+enum Answer {
+    Manifest(types::Manifest),
+    Result(Result<String, types::Failure>),
+}
+
+/// Waits for a place, instantiates, asks, and gives the state back with the answer.
+async fn enter(
+    engine: &Engine,
+    pre: &ConnectorPre<CallState>,
+    state: CallState,
+    ask: Ask<'_>,
+) -> (Result<Answer>, CallState) {
+    let inner = &engine.0;
+    let deadline = Instant::now() + state.limits.wall();
+    let Ok(Ok(_place)) = timeout_at(deadline, inner.places.acquire()).await else {
+        let error = Error::overloaded("every place in the sandbox was taken until the deadline")
+            .details(serde_json::json!({ "limit": "instances" }));
+        return (Err(error), state);
+    };
+    let mut store = store(&inner.wasmtime, state);
+    let outcome = timeout_at(deadline, instantiate_and_ask(&mut store, pre, ask, deadline)).await;
+    let mut state = store.into_data();
+    state.wasi.finish();
+    let answer = match outcome {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(state.trapped(error)),
+        Err(_) => Err(state.out_of_time()),
+    };
+    (answer, state)
+}
+
+fn store(engine: &wasmtime::Engine, state: CallState) -> Store<CallState> {
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| state);
+    store.set_hostcall_fuel(limits::HOSTCALL_BYTES_MAX);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(on_tick);
+    store.call_hook(on_crossing);
+    store
+}
+
+async fn instantiate_and_ask(
+    store: &mut Store<CallState>,
+    pre: &ConnectorPre<CallState>,
+    ask: Ask<'_>,
+    deadline: Instant,
+) -> wasmtime::Result<Answer> {
+    let guest = pre.instantiate_async(&mut *store).await?;
+    Ok(match ask {
+        Ask::Describe => Answer::Manifest(guest.call_describe(store).await?),
+        Ask::Check(connection) => Answer::Result(guest.call_check(store, &connection.to_owned()).await?),
+        Ask::Invoke(mut invocation) => {
+            invocation.deadline_ms = deadline.saturating_duration_since(Instant::now()).as_millis() as u64;
+            Answer::Result(guest.call_invoke(store, &invocation).await?)
+        }
+    })
+}
+
+/// The guest has computed for a tick: charge it, and let other tasks run.
+fn on_tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Result<UpdateDeadline> {
+    let state = store.data_mut();
+    state.meter.pause();
+    if state.meter.used > state.meter.budget {
+        return Err(state.exceeded(Limit::Cpu));
+    }
+    Ok(UpdateDeadline::Yield(1))
+}
+
+/// The call goes in or out of the guest: the meter follows, and host calls are counted.
+fn on_crossing(mut store: StoreContextMut<'_, CallState>, hook: CallHook) -> wasmtime::Result<()> {
+    let state = store.data_mut();
+    match hook {
+        CallHook::CallingWasm => state.meter.resume(),
+        CallHook::ReturningFromWasm => state.meter.pause(),
+        CallHook::CallingHost => {
+            state.meter.pause();
+            state.usage.host_calls += 1;
+            if state.usage.host_calls > state.limits.host_calls {
+                return Err(state.exceeded(Limit::HostCalls));
+            }
+        }
+        CallHook::ReturningFromHost => {
+            state.meter.resume();
+            // Time spent waiting advanced the epoch; without this the guest would be charged a tick for it.
+            store.set_epoch_deadline(1);
+        }
+    }
+    Ok(())
+}
+
+impl CallState {
+    fn new(engine: &Engine, grants: &Arc<Grants>, limits: CallLimits) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits::RESOURCES_MAX);
+        let ticks = engine.0.ticks.clone();
+        let meter = Meter {
+            resumed_at: ticks.now(),
+            ticks,
+            used: 0,
+            budget: limits.cpu_ms.div_ceil(EPOCH_TICK.as_millis() as u64),
+        };
+        Self {
+            table,
+            wasi: Wasi::default(),
+            grants: grants.clone(),
+            manifest: None,
+            run: None,
+            limits,
+            usage: Usage::default(),
+            host_calls: Vec::new(),
+            last_error: None,
+            log_lines: 0,
+            hit: None,
+            meter,
+        }
+    }
+
+    fn exceeded(&mut self, limit: Limit) -> wasmtime::Error {
+        self.hit = Some(limit);
+        wasmtime::Error::msg("over a limit of the call")
+    }
+
+    /// The connector's text, if it is JSON and short enough.
+    fn accept(&mut self, text: String) -> Result<Box<RawValue>> {
+        let bytes = text.len() as u64;
+        self.usage.output_bytes = bytes;
+        if bytes > self.limits.output_bytes {
+            return Err(limit_error("output_bytes", format!("the result has {bytes} bytes; at most {} are allowed", self.limits.output_bytes)));
+        }
+        RawValue::from_string(text).map_err(|error| {
+            Error::new(ErrorCode::ConnectorCrashed, "the connector returned something that is not JSON").because(error)
+        })
+    }
+
+    /// The caller's error for a failure of the guest: the host's own, if that is why the guest gave up.
+    fn explain(&mut self, failure: Error) -> Error {
+        match self.last_error.take() {
+            Some(error) if error.code == failure.code => error,
+            _ => failure,
+        }
+    }
+
+    fn trapped(&mut self, error: wasmtime::Error) -> Error {
+        let limits = &self.limits;
+        match self.hit {
+            Some(Limit::Memory) => limit_error("memory_bytes", format!("the connector needs more than {} bytes of memory", limits.memory_bytes)),
+            Some(Limit::Cpu) => limit_error("cpu_ms", format!("the connector computed for more than {} ms", limits.cpu_ms)),
+            Some(Limit::HostCalls) => limit_error("host_calls", format!("the connector made more than {} host calls", limits.host_calls)),
+            None if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
+                Error::overloaded("no memory is left in the sandbox's pool").because(error.into_boxed_dyn_error())
+            }
+            None => {
+                let error = error::trap(error);
+                tracing::warn!(target: "openact::connector", run = ?self.run, stderr = %self.wasi.stderr(), "{error:?}");
+                error
+            }
+        }
+    }
+
+    fn out_of_time(&self) -> Error {
+        let ms = self.limits.wall_ms;
+        Error::timeout(format!("the call took longer than {ms} ms"))
+            .hint("raise it with timeout_ms in the action or connection, or --timeout")
+            .details(serde_json::json!({ "limit": "wall_ms" }))
+    }
+}
+
+pub(crate) fn limit_error(limit: &str, message: String) -> Error {
+    Error::limit_exceeded(message).details(serde_json::json!({ "limit": limit }))
+}
+
+impl ResourceLimiter for CallState {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        // A component may have several memories; the bound is for all together.
+        let total = self.usage.memory_bytes + desired.saturating_sub(current) as u64;
+        if total > self.limits.memory_bytes {
+            self.hit = Some(Limit::Memory);
+            return Ok(false);
+        }
+        self.usage.memory_bytes = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= 20_000)
+    }
+}
