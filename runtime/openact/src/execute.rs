@@ -1,0 +1,141 @@
+//! The path of one call: resolve, load, admit, merge, check, authorise, call, record.
+//!
+//! Every door (command line, REST, MCP, Rust) enters [`execute`] and leaves with an [`Execution`]. Invariant: a call
+//! that reached an action version leaves a run record, however it ended; nothing is dialled before step 7.
+
+use std::time::{Duration, Instant};
+
+use openact_core::{
+    Error, Result, Tenant, Timestamp,
+    limits::{CallLimits, INPUT_BYTES_MAX},
+    run::{Door, RunId, RunRecord},
+    trn::{Action, Reference},
+};
+use openact_engine::{Call, CallKind, CallReport};
+use serde_json::Value;
+
+use crate::{Json, Shared, prepared::Prepared};
+
+/// What to run, for whom.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Whose action.
+    pub tenant: Tenant,
+    /// The action as the caller names it: `http/get-user`, `get-user`, a TRN.
+    pub action: String,
+    /// The input; `null` means an empty object.
+    pub input: Value,
+    /// A shorter or longer deadline than the configuration's.
+    pub timeout: Option<Duration>,
+    /// Describe what would be done, change nothing.
+    pub dry_run: bool,
+    /// The door the call came through.
+    pub door: Door,
+}
+
+/// How a call ended, and its record if it reached an action.
+#[derive(Debug)]
+pub struct Execution {
+    /// The result, or why there is none.
+    pub result: Result<Json>,
+    /// What was done.
+    pub run: Option<RunRecord>,
+}
+
+/// Runs one call.
+pub(crate) async fn execute(openact: &Shared, request: Request) -> Execution {
+    let started = Started { id: RunId(uuid::Uuid::now_v7()), at: Timestamp::now(), clock: Instant::now() };
+
+    // 1. resolve the reference, and 2. load action, connection and connector from the snapshot
+    let prepared = match find(openact, &request).await {
+        Ok(prepared) => prepared,
+        Err(error) => return Execution { result: Err(error), run: None },
+    };
+    // 3. to 7.
+    let report = match attempt(openact, &request, &prepared, &started).await {
+        Ok(report) => report,
+        Err(error) => CallReport { result: Err(error), host_calls: Vec::new(), usage: Default::default() },
+    };
+    // 8. record
+    record(openact, &request, &prepared, &started, report).await
+}
+
+async fn find(openact: &Shared, request: &Request) -> Result<std::sync::Arc<Prepared>> {
+    let reference: Reference<Action> = request.action.parse()?;
+    openact.snapshot.prepared(openact, &request.tenant, &request.action, &reference).await
+}
+
+async fn attempt(openact: &Shared, request: &Request, prepared: &Prepared, started: &Started) -> Result<CallReport> {
+    // 3. admit
+    let (input, input_json) = admit(&request.input)?;
+    // 4. merge connection defaults < action < what the caller may set
+    let action = prepared.merged_action(&input);
+    // 5. check the input, and the action as merged
+    prepared.check(&input, &action)?;
+    // 6. authorise: a missing credential fails here, before any dial
+    let grants = prepared.grants(openact).await?;
+    // 7. call
+    let call = Call {
+        connector: &prepared.connector,
+        run: started.id,
+        kind: CallKind::Invoke {
+            operation: &prepared.operation,
+            action: action.json(),
+            input: &input_json,
+            dry_run: request.dry_run,
+        },
+        connection: &prepared.connection_json,
+        grants: &grants,
+        limits: limits(prepared.limits, request.timeout),
+    };
+    Ok(openact.engine.call(call).await)
+}
+
+/// The input as an object, and as text, within its bound.
+fn admit(input: &Value) -> Result<(std::borrow::Cow<'_, Value>, String)> {
+    let input = match input {
+        Value::Null => std::borrow::Cow::Owned(Value::Object(Default::default())),
+        other => std::borrow::Cow::Borrowed(other),
+    };
+    let text = input.to_string();
+    if text.len() > INPUT_BYTES_MAX {
+        return Err(Error::invalid_input(format!("the input has {} bytes; at most {INPUT_BYTES_MAX} are allowed", text.len())));
+    }
+    Ok((input, text))
+}
+
+fn limits(mut limits: CallLimits, timeout: Option<Duration>) -> CallLimits {
+    if let Some(timeout) = timeout {
+        limits.wall_ms = (timeout.as_millis() as u64).clamp(1, CallLimits::MAX.wall_ms);
+    }
+    limits
+}
+
+struct Started {
+    id: RunId,
+    at: Timestamp,
+    clock: Instant,
+}
+
+async fn record(openact: &Shared, request: &Request, prepared: &Prepared, started: &Started, report: CallReport) -> Execution {
+    let failure = report.result.as_ref().err().map(|error| (error.code, error.message.clone()));
+    let run = RunRecord {
+        id: started.id,
+        action: prepared.action.clone(),
+        connection: prepared.connection.clone(),
+        connector_digest: prepared.connector.digest(),
+        door: request.door,
+        dry_run: request.dry_run,
+        started_at: started.at,
+        duration_us: started.clock.elapsed().as_micros() as u64,
+        failure,
+        host_calls: report.host_calls,
+        usage: report.usage,
+    };
+    // The action ran. Answering that it failed would make a caller run it again, so a record that cannot be
+    // written goes to the log instead.
+    if let Err(error) = openact.store.record_run(run.clone()).await {
+        tracing::error!(run = %run.to_json(), "failed to record a run: {error:?}");
+    }
+    Execution { result: report.result.map(Json::from), run: Some(run) }
+}

@@ -1,0 +1,303 @@
+#![doc = include_str!("../../../README.md")]
+//!
+//! # Map of this crate
+//!
+//! [`Builder`] sets up an [`OpenAct`]; [`execute`](OpenAct::execute) is the path of one call; [`manage`] imports, exports,
+//! lists; `snapshot` and `prepared` keep what calls read; `catalog` knows the connectors; [`settings`] where
+//! things are kept. Invariant: every door is a translation to and from what is public here.
+
+mod catalog;
+mod execute;
+pub mod manage;
+mod prepared;
+pub mod settings;
+mod snapshot;
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use openact_engine::{CacheKey, Engine, EngineSettings};
+use openact_store::{KeySource, Store};
+use serde_json::{Value, value::RawValue};
+
+pub use catalog::{ConnectorInfo, ConnectorSource};
+pub use execute::{Execution, Request};
+pub use openact_config::{Format, SecretsMode};
+pub use openact_core::{
+    ActionTrn, ConnectionTrn, ConnectorName, Error, ErrorCode, Name, Place, Result, Tenant, Timestamp, Version,
+    action::ActionRecord,
+    connection::ConnectionRecord,
+    limits,
+    manifest::{Capability, ComponentDigest, Manifest, Operation},
+    run::{Door, HostCall, RunId, RunRecord, Usage},
+    schema::nearest,
+    secret::SecretString,
+};
+pub use openact_store::{MasterKey, MigrateReport, RunFilter, RunWrites, StoredSecret, StoreUrl};
+
+/// A JSON result, kept as the text the connector returned.
+#[derive(Clone, Debug)]
+pub struct Json(Box<RawValue>);
+
+impl Json {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The value, parsed.
+    pub fn value(&self) -> Result<Value> {
+        self.parse()
+    }
+
+    /// Parsed into a type of the caller's.
+    pub fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(self.as_str())
+            .map_err(|error| Error::invalid_input("the result has another shape than the one asked for").because(error))
+    }
+}
+
+impl From<Box<RawValue>> for Json {
+    fn from(raw: Box<RawValue>) -> Self {
+        Self(raw)
+    }
+}
+
+impl std::fmt::Display for Json {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A call that succeeded.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The action's result.
+    pub result: Json,
+    /// What was done.
+    pub run: RunRecord,
+}
+
+/// The runtime: runs actions, manages configuration. Clones share everything.
+#[derive(Clone)]
+pub struct OpenAct(Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) store: Store,
+    pub(crate) snapshot: snapshot::Snapshot,
+    pub(crate) catalog: catalog::Catalog,
+    pub(crate) env: Environment,
+}
+
+/// Reads an environment variable.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+impl OpenAct {
+    /// Starts to set one up.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Runs an action of the tenant `default`. Dropping the future ends the call.
+    pub async fn run(&self, action: &str, input: Value) -> Result<Outcome> {
+        let request = Request {
+            tenant: Tenant::default(),
+            action: action.to_owned(),
+            input,
+            timeout: None,
+            dry_run: false,
+            door: Door::Embedded,
+        };
+        match self.execute(request).await {
+            Execution { result: Ok(result), run: Some(run) } => Ok(Outcome { result, run }),
+            Execution { result: Ok(_), run: None } => Err(Error::internal("a run left no record")),
+            Execution { result: Err(error), .. } => Err(error),
+        }
+    }
+
+    /// Runs an action and gives its record with the result, whether it succeeded or not.
+    pub async fn execute(&self, request: Request) -> Execution {
+        execute::execute(&self.0, request).await
+    }
+
+    /// Writes what is still to be written and closes the store. To be called before the process ends; a run
+    /// record may be lost otherwise.
+    pub async fn close(&self) -> Result<()> {
+        self.0.store.close().await
+    }
+}
+
+/// Sets up an [`OpenAct`]. Every setting has a default.
+#[derive(Default)]
+pub struct Builder {
+    store: Option<String>,
+    key: Option<KeySource>,
+    run_writes: RunWrites,
+    config: Vec<ConfigSource>,
+    connectors: Vec<ComponentSource>,
+    cache: Cache,
+    instances_max: Option<u32>,
+    env: Option<Environment>,
+}
+
+enum ConfigSource {
+    File(PathBuf),
+    Text(String, Format),
+}
+
+enum ComponentSource {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+/// Where compiled components are kept.
+#[derive(Default)]
+enum Cache {
+    /// The platform's cache folder.
+    #[default]
+    Platform,
+    Folder(PathBuf),
+    None,
+}
+
+impl Builder {
+    /// The database: `sqlite://PATH`, or `sqlite::memory:` (the default) for one that ends with the process.
+    #[must_use]
+    pub fn store(mut self, url: impl Into<String>) -> Self {
+        self.store = Some(url.into());
+        self
+    }
+
+    /// The key that seals secrets. Default: `OPENACT_MASTER_KEY`, else a file made on first use
+    /// ([`settings::Folders`]); for `sqlite::memory:` a random one.
+    #[must_use]
+    pub fn master_key(mut self, key: MasterKey) -> Self {
+        self.key = Some(KeySource::Key(key));
+        self
+    }
+
+    /// A configuration file to import, YAML or JSON by its extension. May be called several times.
+    #[must_use]
+    pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.push(ConfigSource::File(path.into()));
+        self
+    }
+
+    /// Configuration to import, as text.
+    #[must_use]
+    pub fn config_text(mut self, text: impl Into<String>, format: Format) -> Self {
+        self.config.push(ConfigSource::Text(text.into(), format));
+        self
+    }
+
+    /// A connector component to use without installing it.
+    #[must_use]
+    pub fn connector_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.connectors.push(ComponentSource::File(path.into()));
+        self
+    }
+
+    /// A connector component to use without installing it, as bytes.
+    #[must_use]
+    pub fn connector_bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.connectors.push(ComponentSource::Bytes(bytes.into()));
+        self
+    }
+
+    /// When run records are written: in groups off the call's path (the default), or before each answer.
+    #[must_use]
+    pub fn run_writes(mut self, run_writes: RunWrites) -> Self {
+        self.run_writes = run_writes;
+        self
+    }
+
+    /// The folder for compiled connectors. Default: the platform's cache folder.
+    #[must_use]
+    pub fn cache_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.cache = Cache::Folder(folder.into());
+        self
+    }
+
+    /// Keeps no compiled connectors on disk: every start compiles them.
+    #[must_use]
+    pub fn without_cache(mut self) -> Self {
+        self.cache = Cache::None;
+        self
+    }
+
+    /// Calls in the sandbox at once; [`limits::INSTANCES_MAX`] by default.
+    #[must_use]
+    pub fn instances_max(mut self, instances: u32) -> Self {
+        self.instances_max = Some(instances);
+        self
+    }
+
+    /// Where `${VAR}` and `{"$env": …}` are read. Default: the process's environment.
+    #[must_use]
+    pub fn env(mut self, env: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.env = Some(Arc::new(env));
+        self
+    }
+
+    /// Opens the store, starts the engine, loads given connectors, imports given configuration.
+    pub async fn build(self) -> Result<OpenAct> {
+        let env = self.env.unwrap_or_else(|| Arc::new(|name| std::env::var(name).ok()));
+        let url: StoreUrl = self.store.as_deref().unwrap_or("sqlite::memory:").parse()?;
+        let key = match self.key {
+            Some(key) => key,
+            None => settings::key_source(&url, &env),
+        };
+        let cache = match self.cache {
+            Cache::None => None,
+            Cache::Folder(folder) => Some(folder),
+            Cache::Platform => settings::Folders::of_platform().map(|folders| folders.compiled()),
+        };
+        // The cache's key lies beside the folder, not in it, and is as private.
+        let cache = match cache {
+            None => None,
+            Some(folder) => Some((folder.clone(), CacheKey::from_file_or_create(&folder.with_extension("key"))?)),
+        };
+        let engine = Engine::new(EngineSettings { cache, instances_max: self.instances_max })?;
+        let store = Store::open(&url, key, self.run_writes).await?;
+        let generation = store.config_generation().await?;
+        let shared = Arc::new(Shared { engine, store, snapshot: Default::default(), catalog: Default::default(), env });
+        let openact = OpenAct(shared.clone());
+        for source in self.connectors {
+            let bytes = match source {
+                ComponentSource::File(path) => catalog::read_component(&path)?,
+                ComponentSource::Bytes(bytes) => bytes,
+            };
+            shared.catalog.give(shared.engine.load(bytes).await?)?;
+        }
+        for source in self.config {
+            let options = manage::ImportOptions::default();
+            match source {
+                ConfigSource::File(path) => openact.import_file(&path, &options).await?,
+                ConfigSource::Text(text, format) => openact.import_text("configuration", &text, format, &options).await?,
+            };
+        }
+        if url.path().is_some() {
+            tokio::spawn(snapshot::watch(Arc::downgrade(&shared), generation));
+        }
+        Ok(openact)
+    }
+}
+
+/// A deadline as people write it: `30s`, `500ms`, `2m`, or seconds alone.
+pub fn parse_duration(text: &str) -> Result<Duration> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: Option<u64> = digits.parse().ok();
+    let duration = match (number, unit) {
+        (Some(n), "ms") => Some(Duration::from_millis(n)),
+        (Some(n), "s" | "") => Some(Duration::from_secs(n)),
+        (Some(n), "m") => n.checked_mul(60).map(Duration::from_secs),
+        _ => None,
+    };
+    duration.filter(|d| !d.is_zero() && *d <= Duration::from_millis(limits::CallLimits::MAX.wall_ms)).ok_or_else(|| {
+        Error::invalid_input(format!("'{text}' is not a duration")).hint("expected a number with ms, s or m, at most 60m: 30s")
+    })
+}

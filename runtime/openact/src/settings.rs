@@ -1,0 +1,94 @@
+//! Where OpenAct keeps things when it is not told, and which environment variables it reads.
+//!
+//! Precedence of a setting, first one wins:
+//!
+//! 1. the command line, or the call of [`crate::Builder`]
+//! 2. the environment (`OPENACT_*`)
+//! 3. the configuration file
+//! 4. the database
+//! 5. the default
+//!
+//! | variable | what |
+//! |---|---|
+//! | `OPENACT_DB` | the database's URL |
+//! | `OPENACT_TENANT` | the tenant |
+//! | `OPENACT_MASTER_KEY` | the key that seals secrets: base64 of 32 bytes |
+//! | `OPENACT_HOME` | one folder for data, configuration and cache, instead of the platform's three |
+
+use std::path::PathBuf;
+
+use etcetera::BaseStrategy;
+use openact_core::{Error, Result};
+use openact_store::{KeySource, MasterKey, StoreUrl};
+
+use crate::Environment;
+
+/// The database's URL.
+pub const OPENACT_DB: &str = "OPENACT_DB";
+/// The tenant.
+pub const OPENACT_TENANT: &str = "OPENACT_TENANT";
+/// The key that seals secrets.
+pub const OPENACT_MASTER_KEY: &str = "OPENACT_MASTER_KEY";
+/// One folder for everything.
+pub const OPENACT_HOME: &str = "OPENACT_HOME";
+
+/// The folders of this user.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    data: PathBuf,
+    config: PathBuf,
+    cache: PathBuf,
+}
+
+impl Folders {
+    /// The platform's folders, or those under `OPENACT_HOME`; none if the user has no home.
+    pub fn of_platform() -> Option<Self> {
+        if let Some(home) = std::env::var_os(OPENACT_HOME).filter(|home| !home.is_empty()) {
+            let home = PathBuf::from(home);
+            return Some(Self { data: home.join("data"), config: home.join("config"), cache: home.join("cache") });
+        }
+        let base = etcetera::choose_base_strategy().ok()?;
+        let own = |folder: PathBuf| folder.join("openact");
+        Some(Self { data: own(base.data_dir()), config: own(base.config_dir()), cache: own(base.cache_dir()) })
+    }
+
+    /// The default database file.
+    pub fn database(&self) -> PathBuf {
+        self.data.join("openact.db")
+    }
+
+    /// The master key's file. Not beside the database: who copies that should not copy the key with it.
+    pub fn master_key(&self) -> PathBuf {
+        self.config.join("master.key")
+    }
+
+    /// Compiled connectors.
+    pub fn compiled(&self) -> PathBuf {
+        self.cache.join("compiled")
+    }
+}
+
+/// The default database's URL.
+pub fn default_store() -> Result<String> {
+    let folders = Folders::of_platform()
+        .ok_or_else(|| Error::invalid_config("there is no home folder to keep the database in").hint("set --db or OPENACT_DB"))?;
+    Ok(format!("sqlite://{}", folders.database().display()))
+}
+
+/// The key of a store that was given none. It is looked for only when a secret is first sealed or opened.
+pub(crate) fn key_source(url: &StoreUrl, env: &Environment) -> KeySource {
+    let in_memory = url.path().is_none();
+    let env = env.clone();
+    KeySource::Lazy(Box::new(move || {
+        if let Some(text) = env(OPENACT_MASTER_KEY) {
+            return MasterKey::from_base64(&text);
+        }
+        if in_memory {
+            return MasterKey::ephemeral();
+        }
+        let folders = Folders::of_platform().ok_or_else(|| {
+            Error::invalid_config("there is no home folder to keep the master key in").hint("set OPENACT_MASTER_KEY")
+        })?;
+        MasterKey::from_file_or_create(&folders.master_key())
+    }))
+}
