@@ -9,7 +9,7 @@
 //! `shapes` (the two shapes of a file), `walk` and `substitute` (keys and `${VAR}`), `connector`, `check`
 //! and `parameters` (schemas), `problems` and `positions` (mistakes and where they are), and the way back, [`write()`].
 //!
-//! Invariant: nothing here reads the environment or a store; both are handed in. No message holds a value.
+//! Invariant: nothing here reads the environment or a store; both are handed in. No message of this crate quotes a secret.
 
 mod check;
 mod connector;
