@@ -1,0 +1,3 @@
+//! The integration tests of OpenAct, one module per theme.
+
+mod embedded;
