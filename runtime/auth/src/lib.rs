@@ -70,17 +70,22 @@ fn strip_scheme<'a>(token: &'a str, scheme: &str) -> Option<&'a str> {
 fn api_key(fields: &Fields<'_>) -> Result<Injection> {
     let value = fields.secret("value")?;
     let value = match fields.text("prefix")? {
-        Some(prefix) if !prefix.is_empty() => SecretString::from(format!("{prefix} {}", value.expose_secret())),
+        Some(prefix) if !prefix.is_empty() => {
+            SecretString::from(format!("{prefix} {}", value.expose_secret()))
+        }
         _ => value,
     };
     match (fields.text("header")?, fields.text("query")?, fields.text("cookie")?) {
         (name, None, None) => header(name.unwrap_or("X-API-Key"), value.expose_secret().to_owned()),
         (None, Some(name), None) => Ok(Injection::Query { name: name.to_owned(), value }),
         (None, None, Some(name)) => {
-            let legal = |text: &str| text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b';' | b',' | b'"' | b'\\'));
+            let legal = |text: &str| {
+                text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b';' | b',' | b'"' | b'\\'))
+            };
             if !legal(name) || name.contains('=') || !legal(value.expose_secret()) {
-                return Err(Error::invalid_config("the API key cannot be sent as a cookie")
-                    .hint("a cookie holds printable ASCII without ; , \" \\ and spaces (RFC 6265 section 4.1.1)"));
+                return Err(Error::invalid_config("the API key cannot be sent as a cookie").hint(
+                    "a cookie holds printable ASCII without ; , \" \\ and spaces (RFC 6265 section 4.1.1)",
+                ));
             }
             Ok(Injection::Cookie { name: name.to_owned(), value })
         }
@@ -96,7 +101,10 @@ fn basic(fields: &Fields<'_>) -> Result<Injection> {
         return Err(Error::invalid_config("authorization.username must not hold a colon"));
     }
     let password = fields.secret("password")?;
-    header("authorization", format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{}", password.expose_secret()))))
+    header(
+        "authorization",
+        format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{}", password.expose_secret()))),
+    )
 }
 
 fn header(name: &str, value: String) -> Result<Injection> {
@@ -133,9 +141,15 @@ impl<'a> Fields<'a> {
     fn secret(&self, field: &str) -> Result<SecretString> {
         let value = self.authorization.get(field).ok_or_else(|| missing(field))?;
         let found = match (value, SecretRef::from_json(value)) {
-            (_, Some(reference)) => self.secrets.secret(&reference)?.ok_or_else(|| unresolved(field, &reference))?,
+            (_, Some(reference)) => {
+                self.secrets.secret(&reference)?.ok_or_else(|| unresolved(field, &reference))?
+            }
             (Value::String(text), None) => SecretString::from(text.clone()),
-            _ => return Err(Error::invalid_config(format!("authorization.{field} must be text or a reference"))),
+            _ => {
+                return Err(Error::invalid_config(format!(
+                    "authorization.{field} must be text or a reference"
+                )));
+            }
         };
         if found.expose_secret().is_empty() { Err(missing(field)) } else { Ok(found) }
     }
@@ -147,7 +161,11 @@ fn unresolved(field: &str, reference: &SecretRef) -> Error {
         SecretRef::Env(_) => "set the environment variable for the process that runs openact",
         SecretRef::File(_) => "create the file and make it readable for the process that runs openact",
     };
-    Error::auth_required(format!("authorization.{field} refers to {} which does not exist", reference.to_json())).hint(hint)
+    Error::auth_required(format!(
+        "authorization.{field} refers to {} which does not exist",
+        reference.to_json()
+    ))
+    .hint(hint)
 }
 
 #[cfg(test)]
@@ -185,9 +203,15 @@ mod tests {
         assert_eq!(shown(json!({"type": "none"})), "nothing");
         assert_eq!(shown(json!({"type": "bearer", "token": "t"})), "header authorization: Bearer t");
         assert_eq!(shown(json!({"type": "bearer", "token": "bearer t"})), "header authorization: Bearer t");
-        assert_eq!(shown(json!({"type": "bearer", "token": "Bearert"})), "header authorization: Bearer Bearert");
+        assert_eq!(
+            shown(json!({"type": "bearer", "token": "Bearert"})),
+            "header authorization: Bearer Bearert"
+        );
         assert_eq!(shown(json!({"type": "api_key", "value": "k"})), "header x-api-key: k");
-        assert_eq!(shown(json!({"type": "api_key", "value": "k", "header": "X-Key", "prefix": "Key"})), "header x-key: Key k");
+        assert_eq!(
+            shown(json!({"type": "api_key", "value": "k", "header": "X-Key", "prefix": "Key"})),
+            "header x-key: Key k"
+        );
         assert_eq!(shown(json!({"type": "api_key", "value": "k", "query": "key"})), "query key=k");
         assert_eq!(shown(json!({"type": "api_key", "value": "k", "cookie": "sid"})), "cookie sid=k");
         // RFC 7617 section 2.1's example.
@@ -205,7 +229,10 @@ mod tests {
             (json!({"type": "bearer", "token": {"$env": "UNSET"}}), ErrorCode::AuthRequired),
             (json!({"type": "bearer", "token": "hunter2\r\nX-Evil: 1"}), ErrorCode::AuthRequired),
             (json!({"type": "api_key", "value": "hunter2; a=b", "cookie": "c"}), ErrorCode::InvalidConfig),
-            (json!({"type": "api_key", "value": "hunter2", "cookie": "c", "query": "q"}), ErrorCode::InvalidConfig),
+            (
+                json!({"type": "api_key", "value": "hunter2", "cookie": "c", "query": "q"}),
+                ErrorCode::InvalidConfig,
+            ),
             (json!({"type": "basic", "username": "a:b", "password": "hunter2"}), ErrorCode::InvalidConfig),
             (json!({"type": "digest", "password": "hunter2"}), ErrorCode::InvalidConfig),
         ] {

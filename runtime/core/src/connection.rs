@@ -67,14 +67,17 @@ pub struct ConnectionParts {
 }
 
 /// Keys of a connection that belong to the host.
-const HOST_SECTIONS: &[&str] = &["description", "authorization", "defaults", "timeout", "timeout_ms", "limits", "network"];
+const HOST_SECTIONS: &[&str] =
+    &["description", "authorization", "defaults", "timeout", "timeout_ms", "limits", "network"];
 
 impl ConnectionParts {
     /// Takes `config` apart for the connector that `manifest` describes.
     pub fn of(config: &JsonObject, manifest: &Manifest) -> Result<Self> {
         let mut guest = config.clone();
-        let mut host: JsonObject =
-            HOST_SECTIONS.iter().filter_map(|key| Some(((*key).to_owned(), guest.shift_remove(*key)?))).collect();
+        let mut host: JsonObject = HOST_SECTIONS
+            .iter()
+            .filter_map(|key| Some(((*key).to_owned(), guest.shift_remove(*key)?)))
+            .collect();
         let network: Network = section(&mut host, "network")?;
         let mut timeout: Timeouts = section(&mut host, "timeout")?;
         if let Some(total) = host.get("timeout_ms").and_then(Value::as_u64) {
@@ -101,12 +104,16 @@ impl ConnectionParts {
     }
 }
 
-pub(crate) fn section<T: serde::de::DeserializeOwned + Default>(object: &mut JsonObject, key: &str) -> Result<T> {
+pub(crate) fn section<T: serde::de::DeserializeOwned + Default>(
+    object: &mut JsonObject,
+    key: &str,
+) -> Result<T> {
     match object.shift_remove(key) {
         None | Some(Value::Null) => Ok(T::default()),
         // The value may hold a secret, so serde's message, which can quote it, stays in the cause.
-        Some(value) => serde_json::from_value(value)
-            .map_err(|error| Error::invalid_config(format!("'{key}' has a wrong field or type")).because(error)),
+        Some(value) => serde_json::from_value(value).map_err(|error| {
+            Error::invalid_config(format!("'{key}' has a wrong field or type")).because(error)
+        }),
     }
 }
 
@@ -115,14 +122,18 @@ fn collect_origins(value: &Value, schema: &Value, origins: &mut Vec<Origin>) -> 
     fn walk(value: &Value, view: &SchemaView<'_>, origins: &mut Vec<Origin>) -> Result<()> {
         match value {
             Value::String(text) if view.has_format("uri") => {
-                let url = url::Url::parse(text)
-                    .map_err(|error| Error::invalid_config(format!("'{text}' is not a URL: {error}")))?;
+                // The text may hold a password, so no message quotes it.
+                let url = url::Url::parse(text).map_err(|error| {
+                    Error::invalid_config(format!("a URL of the connection is malformed: {error}"))
+                })?;
                 let origin = Origin::of(&url).ok_or_else(|| {
-                    Error::invalid_config(format!("'{text}' is not an http or https URL with a host"))
+                    Error::invalid_config("a URL of the connection is not an http or https URL with a host")
                 })?;
                 if !url.username().is_empty() || url.password().is_some() {
-                    return Err(Error::invalid_config("a URL of a connection must not hold a user name or password")
-                        .hint("use authorization: { type: basic, username: …, password: … }"));
+                    return Err(Error::invalid_config(
+                        "a URL of a connection must not hold a user name or password",
+                    )
+                    .hint("use authorization: { type: basic, username: …, password: … }"));
                 }
                 origins.push(origin);
             }
@@ -181,7 +192,15 @@ pub(crate) fn timeout_properties() -> Value {
 
 pub(crate) fn limit_properties() -> Value {
     let number = json!({"type": "integer", "minimum": 1});
-    let fields = ["memory_bytes", "cpu_ms", "timeout_ms", "host_calls", "max_bytes", "response_bytes", "request_bytes"];
+    let fields = [
+        "memory_bytes",
+        "cpu_ms",
+        "timeout_ms",
+        "host_calls",
+        "max_bytes",
+        "response_bytes",
+        "request_bytes",
+    ];
     let properties: JsonObject = fields.iter().map(|field| ((*field).to_owned(), number.clone())).collect();
     json!({"limits": {"type": "object", "additionalProperties": false, "properties": properties}})
 }
@@ -190,9 +209,7 @@ pub(crate) fn limit_properties() -> Value {
 fn host_properties() -> Value {
     let secret = json!({"type": ["string", "object"], "writeOnly": true});
     let text = json!({"type": "string", "minLength": 1});
-    let when = |kind: &str, required: &[&str]| {
-        json!({"if": {"properties": {"type": {"const": kind}}}, "then": {"required": required}})
-    };
+    let when = |kind: &str, required: &[&str]| json!({"if": {"properties": {"type": {"const": kind}}}, "then": {"required": required}});
     let mut properties = json!({
         "description": {"type": "string"},
         "authorization": {

@@ -66,7 +66,8 @@ impl CallLimits {
     /// [`CallLimits::MAX`].
     #[must_use]
     pub fn with(mut self, overrides: &LimitOverrides) -> Self {
-        let set = |field: &mut u64, value: Option<u64>, max: u64| *field = value.unwrap_or(*field).clamp(1, max);
+        let set =
+            |field: &mut u64, value: Option<u64>, max: u64| *field = value.unwrap_or(*field).clamp(1, max);
         set(&mut self.memory_bytes, overrides.memory_bytes, Self::MAX.memory_bytes);
         set(&mut self.cpu_ms, overrides.cpu_ms, Self::MAX.cpu_ms);
         set(&mut self.wall_ms, overrides.timeout_ms, Self::MAX.wall_ms);

@@ -93,7 +93,9 @@ impl fmt::Display for Capability {
 impl Manifest {
     /// Checks what the types do not say.
     pub fn validated(self) -> Result<Self> {
-        let bad = |what: String| Error::invalid_config(format!("the manifest of connector '{}' is wrong: {what}", self.name));
+        let bad = |what: String| {
+            Error::invalid_config(format!("the manifest of connector '{}' is wrong: {what}", self.name))
+        };
         if self.version.is_empty() || self.version.len() > 64 {
             return Err(bad("version must be a semantic version".into()));
         }
@@ -101,17 +103,27 @@ impl Manifest {
             return Err(bad("connection-schema must be a JSON object".into()));
         }
         for operation in &self.operations {
-            if operation.name.is_empty() || !operation.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+            if operation.name.is_empty()
+                || !operation.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            {
                 return Err(bad(format!("'{}' is not an operation name ([a-z0-9-]+)", operation.name)));
             }
-            for (what, schema) in [("action-schema", &operation.action_schema), ("input-schema", &operation.input_schema)] {
+            for (what, schema) in
+                [("action-schema", &operation.action_schema), ("input-schema", &operation.input_schema)]
+            {
                 if !schema.is_object() {
-                    return Err(bad(format!("{what} of operation '{}' must be a JSON object", operation.name)));
+                    return Err(bad(format!(
+                        "{what} of operation '{}' must be a JSON object",
+                        operation.name
+                    )));
                 }
             }
         }
         if self.operation(None).is_err() {
-            return Err(bad(format!("default-operation '{}' is not one of its operations", self.default_operation)));
+            return Err(bad(format!(
+                "default-operation '{}' is not one of its operations",
+                self.default_operation
+            )));
         }
         Ok(self)
     }
@@ -158,8 +170,11 @@ impl fmt::Debug for ComponentDigest {
 impl FromStr for ComponentDigest {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let bad = || Error::invalid_input("not a component digest").hint("expected sha256: and 64 hexadecimal digits");
-        let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.is_ascii()).ok_or_else(bad)?;
+        let bad = || {
+            Error::invalid_input("not a component digest").hint("expected sha256: and 64 hexadecimal digits")
+        };
+        let hex =
+            text.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.is_ascii()).ok_or_else(bad)?;
         let mut digest = [0; 32];
         for (byte, index) in digest.iter_mut().zip((0..64).step_by(2)) {
             let pair = hex.get(index..index + 2).ok_or_else(bad)?;

@@ -84,11 +84,11 @@ mod tests {
             (json!({"a":"c"}), json!({"a":["b"]}), json!({"a":["b"]})),
             (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
             (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
-            (json!(["a","b"]), json!(["c","d"]), json!(["c","d"])),
+            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
             (json!({"a":"b"}), json!(["c"]), json!(["c"])),
             (json!({"a":"foo"}), json!(null), json!(null)),
             (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
-            (json!([1,2]), json!({"a":"b","c":null}), json!({"a":"b"})),
+            (json!([1, 2]), json!({"a":"b","c":null}), json!({"a":"b"})),
             (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
         ] {
             assert_eq!(patched(target, patch), result);
@@ -98,18 +98,28 @@ mod tests {
     #[test]
     fn header_names_match_without_regard_to_case_and_bodies_are_replaced_whole() {
         let schema = json!({"properties": {"body": {"x-merge": "replace"}}});
-        let mut base = json!({"headers": {"Accept": "a", "x-keep": "k"}, "body": {"old": 1}, "query": {"a": 1}});
+        let mut base =
+            json!({"headers": {"Accept": "a", "x-keep": "k"}, "body": {"old": 1}, "query": {"a": 1}});
         let over = json!({"headers": {"ACCEPT": "b", "X-KEEP": null, "new": "n"}, "body": {"name": null}, "query": {"a": null}});
         merge(base.as_object_mut().unwrap(), over.as_object().unwrap(), &SchemaView::new(&schema));
-        assert_eq!(base, json!({"headers": {"ACCEPT": "b", "new": "n"}, "body": {"name": null}, "query": {}}));
+        assert_eq!(
+            base,
+            json!({"headers": {"ACCEPT": "b", "new": "n"}, "body": {"name": null}, "query": {}})
+        );
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), "[a-c]{0,2}".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            "[a-c]{0,2}".prop_map(Value::from)
+        ];
         leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-                prop::collection::btree_map("[a-c]", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+                prop::collection::btree_map("[a-c]", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
     }

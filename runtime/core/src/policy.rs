@@ -145,12 +145,25 @@ mod tests {
     #[test]
     fn only_the_granted_scheme_host_and_port() {
         let grants = grants(&["https://api.example.com", "http://127.0.0.1:8080"]);
-        for url in ["https://api.example.com/x", "https://API.example.com:443/", "https://api.example.com./", "http://127.1:8080/", "http://0x7f.1:8080/a"] {
+        for url in [
+            "https://api.example.com/x",
+            "https://API.example.com:443/",
+            "https://api.example.com./",
+            "http://127.1:8080/",
+            "http://0x7f.1:8080/a",
+        ] {
             assert!(allows(&grants, url), "{url}");
         }
         for url in [
-            "http://api.example.com/", "https://api.example.com:8443/", "https://evil.example.com/", "https://api.example.com.evil.com/",
-            "https://api.example.com@evil.com/", "http://127.0.0.1/", "http://127.0.0.2:8080/", "ftp://api.example.com/", "file:///etc/passwd",
+            "http://api.example.com/",
+            "https://api.example.com:8443/",
+            "https://evil.example.com/",
+            "https://api.example.com.evil.com/",
+            "https://api.example.com@evil.com/",
+            "http://127.0.0.1/",
+            "http://127.0.0.2:8080/",
+            "ftp://api.example.com/",
+            "file:///etc/passwd",
         ] {
             assert!(!allows(&grants, url), "{url}");
         }
@@ -159,14 +172,30 @@ mod tests {
 
     #[test]
     fn a_denial_names_the_line_to_add() {
-        let error = EgressGrants::default().check(&Url::parse("https://evil.example:8443/x?q=1").unwrap()).unwrap_err();
+        let error = EgressGrants::default()
+            .check(&Url::parse("https://evil.example:8443/x?q=1").unwrap())
+            .unwrap_err();
         assert_eq!(error.code, crate::ErrorCode::EgressDenied);
-        assert!(error.hint.as_deref().unwrap().contains(r#"network: { allowed_hosts: ["https://evil.example:8443"] }"#));
+        assert!(
+            error
+                .hint
+                .as_deref()
+                .unwrap()
+                .contains(r#"network: { allowed_hosts: ["https://evil.example:8443"] }"#)
+        );
     }
 
     #[test]
     fn grants_that_say_too_much_are_refused() {
-        for text in ["api.example.com", "https://*.example.com", "https://u@api.example.com", "https://api.example.com/path", "ftp://x", "https://a?b", ""] {
+        for text in [
+            "api.example.com",
+            "https://*.example.com",
+            "https://u@api.example.com",
+            "https://api.example.com/path",
+            "ftp://x",
+            "https://a?b",
+            "",
+        ] {
             assert!(Origin::parse_grant(text).is_err(), "{text}");
         }
     }

@@ -28,7 +28,9 @@ impl fmt::Debug for RunId {
 impl FromStr for RunId {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        text.parse().map(Self).map_err(|_| Error::invalid_input("not a run id").hint("expected a UUID, as printed by --show-run"))
+        text.parse().map(Self).map_err(|_| {
+            Error::invalid_input("not a run id").hint("expected a UUID, as printed by --show-run")
+        })
     }
 }
 

@@ -33,10 +33,10 @@ impl<'a> SchemaView<'a> {
             return;
         }
         self.nodes.push(node);
-        if let Some(target) = node.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix('#')) {
-            if let Some(target) = self.root.pointer(target) {
-                self.add(target, depth + 1);
-            }
+        let local =
+            node.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#'));
+        if let Some(target) = local.and_then(|pointer| self.root.pointer(pointer)) {
+            self.add(target, depth + 1);
         }
         for key in ["allOf", "anyOf", "oneOf"] {
             for part in node.get(key).and_then(Value::as_array).into_iter().flatten() {
@@ -60,9 +60,14 @@ impl<'a> SchemaView<'a> {
 
     /// The view of a member: a declared property, else what `additionalProperties` says; none if not known.
     pub fn property(&self, name: &str) -> Option<Self> {
-        let mut nodes: Vec<_> = self.nodes.iter().filter_map(|node| node.get("properties")?.get(name)).collect();
+        let mut nodes: Vec<_> =
+            self.nodes.iter().filter_map(|node| node.get("properties")?.get(name)).collect();
         if nodes.is_empty() {
-            nodes = self.nodes.iter().filter_map(|node| node.get("additionalProperties").filter(|a| a.is_object())).collect();
+            nodes = self
+                .nodes
+                .iter()
+                .filter_map(|node| node.get("additionalProperties").filter(|a| a.is_object()))
+                .collect();
         }
         self.child(nodes)
     }
@@ -74,7 +79,10 @@ impl<'a> SchemaView<'a> {
 
     /// Declared property names.
     pub fn property_names(&self) -> impl Iterator<Item = &'a str> {
-        self.nodes.iter().filter_map(|node| node.get("properties")?.as_object()).flat_map(|map| map.keys().map(String::as_str))
+        self.nodes
+            .iter()
+            .filter_map(|node| node.get("properties")?.as_object())
+            .flat_map(|map| map.keys().map(String::as_str))
     }
 
     /// Whether a member that is not declared is wrong here.
@@ -84,10 +92,12 @@ impl<'a> SchemaView<'a> {
 
     /// The declared property for which `name` is an earlier spelling (`x-aliases`).
     pub fn canonical_name(&self, name: &str) -> Option<&'a str> {
-        self.nodes.iter().filter_map(|node| node.get("properties")?.as_object()).flatten().find_map(|(key, property)| {
-            let aliases = property.get("x-aliases")?.as_array()?;
-            aliases.iter().any(|alias| alias.as_str() == Some(name)).then_some(key.as_str())
-        })
+        self.nodes.iter().filter_map(|node| node.get("properties")?.as_object()).flatten().find_map(
+            |(key, property)| {
+                let aliases = property.get("x-aliases")?.as_array()?;
+                aliases.iter().any(|alias| alias.as_str() == Some(name)).then_some(key.as_str())
+            },
+        )
     }
 
     /// Whether the value here may be of the JSON type `name` ("string", "integer", ...), as far as the schema says.
@@ -97,11 +107,15 @@ impl<'a> SchemaView<'a> {
             match node.get("type") {
                 Some(Value::String(one)) => {
                     said = true;
-                    if one == name { return true }
+                    if one == name {
+                        return true;
+                    }
                 }
                 Some(Value::Array(many)) => {
                     said = true;
-                    if many.iter().any(|one| one == name) { return true }
+                    if many.iter().any(|one| one == name) {
+                        return true;
+                    }
                 }
                 _ => {}
             }
@@ -129,7 +143,9 @@ impl<'a> SchemaView<'a> {
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()), candidate)
+        })
         .filter(|(distance, candidate)| *distance <= (candidate.len().max(name.len()) / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -150,11 +166,9 @@ pub struct Schema(jsonschema::Validator);
 impl Schema {
     /// Compiles `schema`. `what` names it in the error ("input_schema of http/get-user").
     pub fn compile(schema: &Value, what: &str) -> Result<Self> {
-        jsonschema::draft202012::options()
-            .with_retriever(NeverFetch)
-            .build(schema)
-            .map(Self)
-            .map_err(|error| Error::invalid_config(format!("{what} is not a valid JSON Schema: {}", error.masked())))
+        jsonschema::draft202012::options().with_retriever(NeverFetch).build(schema).map(Self).map_err(
+            |error| Error::invalid_config(format!("{what} is not a valid JSON Schema: {}", error.masked())),
+        )
     }
 
     /// Whether `value` fits: the fast path.
@@ -182,9 +196,12 @@ impl Schema {
         let found = self.mismatches(value);
         let lines: Vec<String> = found
             .iter()
-            .map(|m| if m.pointer.is_empty() { m.message.clone() } else { format!("{}: {}", m.pointer, m.message) })
+            .map(|m| {
+                if m.pointer.is_empty() { m.message.clone() } else { format!("{}: {}", m.pointer, m.message) }
+            })
             .collect();
-        let details = found.iter().map(|m| serde_json::json!({"pointer": m.pointer, "message": m.message})).collect();
+        let details =
+            found.iter().map(|m| serde_json::json!({"pointer": m.pointer, "message": m.message})).collect();
         Err(Error::new(code, format!("{what} does not fit its schema: {}", lines.join("; ")))
             .details(serde_json::json!({ "mismatches": Value::Array(details) })))
     }

@@ -54,7 +54,11 @@ pub struct TakenSecret {
 
 /// Takes every clear-text secret out of `config`: each non-empty value at a place that `schema` marks `writeOnly`.
 /// What `name` returns for the place's pointer is what `{"$secret": …}` will say there. References stay.
-pub fn take_secrets(config: &mut JsonObject, schema: &SchemaView<'_>, name: impl Fn(&str) -> String) -> Vec<TakenSecret> {
+pub fn take_secrets(
+    config: &mut JsonObject,
+    schema: &SchemaView<'_>,
+    name: impl Fn(&str) -> String,
+) -> Vec<TakenSecret> {
     let mut taken = Vec::new();
     visit_secrets(config, schema, &mut |pointer, value| {
         if SecretRef::from_json(value).is_some() {
@@ -71,11 +75,20 @@ pub fn take_secrets(config: &mut JsonObject, schema: &SchemaView<'_>, name: impl
 }
 
 /// Calls `visit` with the pointer and value of every place that `schema` marks `writeOnly`.
-pub fn visit_secrets(config: &mut JsonObject, schema: &SchemaView<'_>, visit: &mut dyn FnMut(&str, &mut Value)) {
+pub fn visit_secrets(
+    config: &mut JsonObject,
+    schema: &SchemaView<'_>,
+    visit: &mut dyn FnMut(&str, &mut Value),
+) {
     visit_object(config, schema, &mut String::new(), visit);
 }
 
-fn visit_object(object: &mut JsonObject, schema: &SchemaView<'_>, at: &mut String, visit: &mut dyn FnMut(&str, &mut Value)) {
+fn visit_object(
+    object: &mut JsonObject,
+    schema: &SchemaView<'_>,
+    at: &mut String,
+    visit: &mut dyn FnMut(&str, &mut Value),
+) {
     for (key, value) in object.iter_mut() {
         if let Some(child) = schema.property(key) {
             visit_value(value, &child, &key.replace('~', "~0").replace('/', "~1"), at, visit);
@@ -83,7 +96,13 @@ fn visit_object(object: &mut JsonObject, schema: &SchemaView<'_>, at: &mut Strin
     }
 }
 
-fn visit_value(value: &mut Value, schema: &SchemaView<'_>, segment: &str, at: &mut String, visit: &mut dyn FnMut(&str, &mut Value)) {
+fn visit_value(
+    value: &mut Value,
+    schema: &SchemaView<'_>,
+    segment: &str,
+    at: &mut String,
+    visit: &mut dyn FnMut(&str, &mut Value),
+) {
     let length = at.len();
     at.push('/');
     at.push_str(segment);
@@ -127,10 +146,13 @@ mod tests {
         let mut config = json!({"password": "p", "user": "u", "list": [{"key": 5}], "ref": {"$env": "X"}});
         let config = config.as_object_mut().unwrap();
         let taken = take_secrets(config, &SchemaView::new(&schema), |pointer| format!("s{pointer}"));
-        assert_eq!(Value::Object(config.clone()), json!({
-            "password": {"$secret": "s/password"}, "user": "u",
-            "list": [{"key": {"$secret": "s/list/0/key"}}], "ref": {"$env": "X"},
-        }));
+        assert_eq!(
+            Value::Object(config.clone()),
+            json!({
+                "password": {"$secret": "s/password"}, "user": "u",
+                "list": [{"key": {"$secret": "s/list/0/key"}}], "ref": {"$env": "X"},
+            })
+        );
         let values: Vec<_> = taken.iter().map(|t| t.value.expose_secret()).collect();
         assert_eq!(values, ["p", "5"]);
     }

@@ -229,7 +229,15 @@ impl<K: RecordKind> RecordTrn<K> {
 
 impl<K: RecordKind> fmt::Display for RecordTrn<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "trn:openact:{}:{}/{}/{}@v{}", self.tenant, K::WORD, self.connector, self.name, self.version)
+        write!(
+            f,
+            "trn:openact:{}:{}/{}/{}@v{}",
+            self.tenant,
+            K::WORD,
+            self.connector,
+            self.name,
+            self.version
+        )
     }
 }
 
@@ -243,10 +251,15 @@ impl<K: RecordKind> FromStr for RecordTrn<K> {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
         let bad = |what: &str| {
-            Error::invalid_input(format!("'{}' is not the TRN of a version of {}: {what}", shorten(text), a(K::WORD)))
-                .hint(format!("expected trn:openact:TENANT:{}/CONNECTOR/NAME@vN", K::WORD))
+            Error::invalid_input(format!(
+                "'{}' is not the TRN of a version of {}: {what}",
+                shorten(text),
+                a(K::WORD)
+            ))
+            .hint(format!("expected trn:openact:TENANT:{}/CONNECTOR/NAME@vN", K::WORD))
         };
-        let rest = text.strip_prefix("trn:openact:").ok_or_else(|| bad("it does not start with trn:openact:"))?;
+        let rest =
+            text.strip_prefix("trn:openact:").ok_or_else(|| bad("it does not start with trn:openact:"))?;
         let (tenant, rest) = rest.split_once(':').ok_or_else(|| bad("the tenant is missing"))?;
         let mut parts = rest.splitn(3, '/');
         let (kind, connector, last) = (parts.next(), parts.next(), parts.next());
@@ -317,7 +330,8 @@ impl FromStr for AuthTrn {
         };
         let rest = text.strip_prefix("trn:openact:").ok_or_else(bad)?;
         let (tenant, rest) = rest.split_once(':').ok_or_else(bad)?;
-        let (provider, user) = rest.strip_prefix("auth/").and_then(|rest| rest.split_once('/')).ok_or_else(bad)?;
+        let (provider, user) =
+            rest.strip_prefix("auth/").and_then(|rest| rest.split_once('/')).ok_or_else(bad)?;
         let decoded = percent_decode_str(user).decode_utf8().map_err(|_| bad())?;
         let trn = Self::new(tenant.parse()?, provider.parse()?, &decoded)?;
         // Only the canonical spelling is an identity, so that two texts never name one credential.
@@ -362,9 +376,10 @@ impl<K: RecordKind> FromStr for Reference<K> {
             return text.parse().map(Self::Trn);
         }
         let hint = |error: Error| {
-            error
-                .context(format!("'{}' does not name {}", shorten(text), a(K::WORD)))
-                .hint(format!("expected NAME, CONNECTOR/NAME, CONNECTOR/NAME@v2 or trn:openact:TENANT:{}/CONNECTOR/NAME@v2", K::WORD))
+            error.context(format!("'{}' does not name {}", shorten(text), a(K::WORD))).hint(format!(
+                "expected NAME, CONNECTOR/NAME, CONNECTOR/NAME@v2 or trn:openact:TENANT:{}/CONNECTOR/NAME@v2",
+                K::WORD
+            ))
         };
         let (path, version) = match text.split_once('@') {
             None | Some((_, "latest")) => (text.split('@').next().unwrap_or(text), VersionWanted::Latest),
@@ -425,11 +440,20 @@ mod tests {
     #[test]
     fn forms_the_earlier_parser_let_through_are_refused() {
         for text in [
-            "trn:openact:t:action/http/x@v0", "trn:openact:t:action/http/x@v-1", "trn:openact:t:action/http/x@v+1",
-            "trn:openact:t:action/http/x@v01", "trn:openact:t:action/http/x", "trn:openact::action/http/x@v1",
-            "trn:openact:t:action/a/b/c@v1", "trn:openact:t:action/http/x@v1:more", "trn:openact:T:action/http/x@v1",
-            "trn:openact:t:action/http/@v1", "trn:openact:t:action//x@v1", "trn:openact:t:action/http/x@v4294967296",
-            "trn:other:t:action/http/x@v1", "trn:openact:t:connection/http/x@v1",
+            "trn:openact:t:action/http/x@v0",
+            "trn:openact:t:action/http/x@v-1",
+            "trn:openact:t:action/http/x@v+1",
+            "trn:openact:t:action/http/x@v01",
+            "trn:openact:t:action/http/x",
+            "trn:openact::action/http/x@v1",
+            "trn:openact:t:action/a/b/c@v1",
+            "trn:openact:t:action/http/x@v1:more",
+            "trn:openact:T:action/http/x@v1",
+            "trn:openact:t:action/http/@v1",
+            "trn:openact:t:action//x@v1",
+            "trn:openact:t:action/http/x@v4294967296",
+            "trn:other:t:action/http/x@v1",
+            "trn:openact:t:connection/http/x@v1",
         ] {
             assert!(text.parse::<ActionTrn>().is_err(), "{text}");
         }

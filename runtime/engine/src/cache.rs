@@ -35,7 +35,8 @@ impl CacheKey {
     /// The key in the file at `path` (mode 0600), made on first use.
     pub fn from_file_or_create(path: &Path) -> Result<Self> {
         let unusable = |error: io::Error| {
-            Error::invalid_config(format!("failed to read or make the cache key {}", path.display())).because(error)
+            Error::invalid_config(format!("failed to read or make the cache key {}", path.display()))
+                .because(error)
         };
         match fs::read(path) {
             Ok(bytes) if bytes.len() == 32 => return Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes))),
@@ -104,7 +105,9 @@ impl CompiledCache {
     /// Keeps `compiled`. Failing to is logged, not fatal: the next start compiles again.
     pub(crate) fn put(&self, digest: ComponentDigest, manifest: &Manifest, compiled: &[u8]) {
         let name = self.name(digest);
-        let Ok(manifest) = serde_json::to_vec(manifest) else { return };
+        let Ok(manifest) = serde_json::to_vec(manifest) else {
+            return;
+        };
         let length = (manifest.len() as u32).to_le_bytes();
         let content = [&length[..], &manifest, compiled].concat();
         let mac = hmac::sign(&self.key.0, &signed(&name, &content));
@@ -151,7 +154,8 @@ fn write_private(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&temporary)?;
-    let written = parts.iter().try_for_each(|part| file.write_all(part)).and_then(|()| fs::rename(&temporary, path));
+    let written =
+        parts.iter().try_for_each(|part| file.write_all(part)).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }

@@ -33,11 +33,15 @@ const WASI_PACKAGES: &[&str] = &["io", "clocks", "random", "cli", "filesystem", 
 pub(crate) async fn load(engine: &Engine, bytes: Bytes) -> Result<Connector> {
     let size = bytes.len() as u64;
     if size > COMPONENT_BYTES_MAX {
-        return Err(Error::limit_exceeded(format!("the component has {size} bytes; at most {COMPONENT_BYTES_MAX} are allowed")));
+        return Err(Error::limit_exceeded(format!(
+            "the component has {size} bytes; at most {COMPONENT_BYTES_MAX} are allowed"
+        )));
     }
     let inner = &engine.0;
     let digest = digest_of(&bytes);
-    if let Some((manifest, component)) = inner.cache.as_ref().and_then(|cache| cache.get(&inner.wasmtime, digest)) {
+    if let Some((manifest, component)) =
+        inner.cache.as_ref().and_then(|cache| cache.get(&inner.wasmtime, digest))
+    {
         return Ok(Connector { digest, manifest: Arc::new(manifest), pre: link(inner, &component)? });
     }
     let component = compile(inner.clone(), bytes).await?;
@@ -45,7 +49,9 @@ pub(crate) async fn load(engine: &Engine, bytes: Bytes) -> Result<Connector> {
     let pre = link(inner, &component)?;
     let manifest = describe(engine, &pre).await?;
     if let Some(cache) = &inner.cache {
-        let compiled = component.serialize().map_err(|error| Error::internal("failed to serialise a component").because(error))?;
+        let compiled = component
+            .serialize()
+            .map_err(|error| Error::internal("failed to serialise a component").because(error))?;
         cache.put(digest, &manifest, &compiled);
     }
     Ok(Connector { digest, manifest: Arc::new(manifest), pre })
@@ -80,8 +86,12 @@ fn verify_imports(inner: &Inner, component: &Component) -> Result<()> {
 }
 
 fn is_allowed_import(name: &str) -> bool {
-    let Some((path, version)) = name.split_once('@') else { return false };
-    let Some((package, _)) = path.split_once('/') else { return false };
+    let Some((path, version)) = name.split_once('@') else {
+        return false;
+    };
+    let Some((package, _)) = path.split_once('/') else {
+        return false;
+    };
     match package.split_once(':') {
         Some(("openact", "connector")) => version.starts_with("0.1."),
         Some(("wasi", package)) => version.starts_with("0.2.") && WASI_PACKAGES.contains(&package),
@@ -99,26 +109,37 @@ fn link(inner: &Inner, component: &Component) -> Result<ConnectorPre<instance::C
 /// Asks a component for its manifest, in an instance that is granted nothing.
 async fn describe(engine: &Engine, pre: &ConnectorPre<instance::CallState>) -> Result<Manifest> {
     let grants = Arc::new(Grants::none());
-    let raw = instance::describe(engine, pre, &grants).await.map_err(|error| error.context("failed to ask the connector for its manifest"))?;
+    let raw = instance::describe(engine, pre, &grants)
+        .await
+        .map_err(|error| error.context("failed to ask the connector for its manifest"))?;
     manifest(raw)?.validated()
 }
 
 fn manifest(raw: types::Manifest) -> Result<Manifest> {
     let name = raw.name;
     let schema = |text: &str, what: &str| -> Result<Value> {
-        serde_json::from_str(text)
-            .map_err(|error| Error::invalid_config(format!("the manifest of connector '{name}' is wrong: {what} is not JSON: {error}")))
+        serde_json::from_str(text).map_err(|error| {
+            Error::invalid_config(format!(
+                "the manifest of connector '{name}' is wrong: {what} is not JSON: {error}"
+            ))
+        })
     };
     let size = raw.connection_schema.len()
         + raw.operations.iter().map(|o| o.action_schema.len() + o.input_schema.len()).sum::<usize>();
     if size > MANIFEST_BYTES_MAX || raw.operations.len() > 1_000 {
-        return Err(Error::limit_exceeded(format!("the manifest of connector '{name}' is over {MANIFEST_BYTES_MAX} bytes")));
+        return Err(Error::limit_exceeded(format!(
+            "the manifest of connector '{name}' is over {MANIFEST_BYTES_MAX} bytes"
+        )));
     }
     let operations = raw.operations.into_iter().map(|operation| {
         Ok(Operation {
             action_schema: schema(&operation.action_schema, "action-schema")?,
             input_schema: schema(&operation.input_schema, "input-schema")?,
-            output_schema: operation.output_schema.as_deref().map(|text| schema(text, "output-schema")).transpose()?,
+            output_schema: operation
+                .output_schema
+                .as_deref()
+                .map(|text| schema(text, "output-schema"))
+                .transpose()?,
             name: operation.name,
             summary: operation.summary,
             overridable: operation.overridable,
@@ -151,17 +172,33 @@ fn capability(raw: types::Capability) -> Capability {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn s8_only_the_contract_and_wasi_are_allowed() {
-        for name in ["openact:connector/http@0.1.0", "openact:connector/types@0.1.7", "wasi:io/streams@0.2.6", "wasi:http/types@0.2.12", "wasi:sockets/tcp@0.2.0"] {
+        for name in [
+            "openact:connector/http@0.1.0",
+            "openact:connector/types@0.1.7",
+            "wasi:io/streams@0.2.6",
+            "wasi:http/types@0.2.12",
+            "wasi:sockets/tcp@0.2.0",
+        ] {
             assert!(is_allowed_import(name), "{name}");
         }
-        for name in ["openact:connector/http@0.2.0", "openact:connector/http", "openact:other/http@0.1.0", "wasi:keyvalue/store@0.2.0", "wasi:io/streams@0.3.0", "evil:host/api@0.1.0", "wasi:nn/graph@0.2.0", "log", "", "a@b"] {
+        for name in [
+            "openact:connector/http@0.2.0",
+            "openact:connector/http",
+            "openact:other/http@0.1.0",
+            "wasi:keyvalue/store@0.2.0",
+            "wasi:io/streams@0.3.0",
+            "evil:host/api@0.1.0",
+            "wasi:nn/graph@0.2.0",
+            "log",
+            "",
+            "a@b",
+        ] {
             assert!(!is_allowed_import(name), "{name}");
         }
     }

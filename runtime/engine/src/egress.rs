@@ -100,7 +100,9 @@ impl HttpClients {
         if !key.tls {
             builder = builder.tls_certs_only([]);
         }
-        let client = builder.build().map_err(|error| Error::internal("failed to make an HTTP client").because(error))?;
+        let client = builder
+            .build()
+            .map_err(|error| Error::internal("failed to make an HTTP client").because(error))?;
         clients.insert(key, client.clone());
         Ok(client)
     }
@@ -116,7 +118,8 @@ pub(crate) struct AppliedCredential {
 
 impl AppliedCredential {
     fn new(credential: Credential) -> Result<Self> {
-        let mut applied = Self { origin: credential.origin, headers: Vec::new(), query: Vec::new(), cookies: Vec::new() };
+        let mut applied =
+            Self { origin: credential.origin, headers: Vec::new(), query: Vec::new(), cookies: Vec::new() };
         for injection in credential.injections {
             match injection {
                 Injection::Header { name, value } => {
@@ -156,7 +159,9 @@ impl AppliedCredential {
     fn apply_cookies(&self, headers: &mut http::HeaderMap) {
         let mut cookies: Vec<String> = Vec::new();
         for value in headers.get_all(http::header::COOKIE) {
-            for cookie in String::from_utf8_lossy(value.as_bytes()).split(';').map(str::trim).filter(|c| !c.is_empty()) {
+            for cookie in
+                String::from_utf8_lossy(value.as_bytes()).split(';').map(str::trim).filter(|c| !c.is_empty())
+            {
                 let name = cookie.split('=').next().unwrap_or(cookie).trim_end();
                 if self.cookies.iter().all(|(own, _)| own != name) {
                     cookies.push(cookie.to_owned());
@@ -176,6 +181,10 @@ impl AppliedCredential {
         let bare = values.clone().filter_map(|value| value.split_once(' ').map(|(_, rest)| rest));
         let named = self.query.iter().chain(&self.cookies).map(|(_, value)| value.expose_secret());
         // Replacing a very short secret would blank out ordinary text and so give it away.
-        values.chain(bare).chain(named).filter(|secret| secret.len() >= 4).fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]"))
+        values
+            .chain(bare)
+            .chain(named)
+            .filter(|secret| secret.len() >= 4)
+            .fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]"))
     }
 }

@@ -25,7 +25,8 @@ pub(crate) fn failure(failure: Failure) -> Error {
             }
         }
         Failure::Upstream(upstream) => {
-            let details = upstream.details.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+            let details =
+                upstream.details.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
             new(ErrorCode::UpstreamError, upstream.message)
                 .with_retryable(upstream.retryable)
                 .details(serde_json::json!({ "code": upstream.code, "upstream": details }))
@@ -58,7 +59,10 @@ pub(crate) fn http_client(error: reqwest::Error, target: &str) -> Error {
     let error = error.without_url();
     let cause = root_cause(&error);
     let (code, what) = if error.is_timeout() {
-        (ErrorCode::Timeout, if error.is_connect() { "connecting timed out" } else { "the response timed out" }.to_owned())
+        (
+            ErrorCode::Timeout,
+            if error.is_connect() { "connecting timed out" } else { "the response timed out" }.to_owned(),
+        )
     } else if error.is_connect() {
         (ErrorCode::NetworkError, format!("failed to connect: {cause}"))
     } else if error.is_body() || error.is_decode() {

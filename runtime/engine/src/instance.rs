@@ -115,7 +115,9 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> Result<Linker<CallState>> {
     let linked = wasmtime_wasi::p2::add_to_linker_async(&mut linker)
         .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
         .and_then(|()| Connector::add_to_linker::<_, host::Host>(&mut linker, host::view));
-    linked.map_err(|error| Error::internal("failed to link the host functions").because(error.into_boxed_dyn_error()))?;
+    linked.map_err(|error| {
+        Error::internal("failed to link the host functions").because(error.into_boxed_dyn_error())
+    })?;
     Ok(linker)
 }
 
@@ -294,10 +296,14 @@ impl CallState {
         let bytes = text.len() as u64;
         self.usage.output_bytes = bytes;
         if bytes > self.limits.output_bytes {
-            return Err(limit_error("output_bytes", format!("the result has {bytes} bytes; at most {} are allowed", self.limits.output_bytes)));
+            return Err(limit_error(
+                "output_bytes",
+                format!("the result has {bytes} bytes; at most {} are allowed", self.limits.output_bytes),
+            ));
         }
         RawValue::from_string(text).map_err(|error| {
-            Error::new(ErrorCode::ConnectorCrashed, "the connector returned something that is not JSON").because(error)
+            Error::new(ErrorCode::ConnectorCrashed, "the connector returned something that is not JSON")
+                .because(error)
         })
     }
 
@@ -312,11 +318,20 @@ impl CallState {
     fn trapped(&mut self, error: wasmtime::Error) -> Error {
         let limits = &self.limits;
         match self.hit {
-            Some(Limit::Memory) => limit_error("memory_bytes", format!("the connector needs more than {} bytes of memory", limits.memory_bytes)),
-            Some(Limit::Cpu) => limit_error("cpu_ms", format!("the connector computed for more than {} ms", limits.cpu_ms)),
-            Some(Limit::HostCalls) => limit_error("host_calls", format!("the connector made more than {} host calls", limits.host_calls)),
+            Some(Limit::Memory) => limit_error(
+                "memory_bytes",
+                format!("the connector needs more than {} bytes of memory", limits.memory_bytes),
+            ),
+            Some(Limit::Cpu) => {
+                limit_error("cpu_ms", format!("the connector computed for more than {} ms", limits.cpu_ms))
+            }
+            Some(Limit::HostCalls) => limit_error(
+                "host_calls",
+                format!("the connector made more than {} host calls", limits.host_calls),
+            ),
             None if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
-                Error::overloaded("no memory is left in the sandbox's pool").because(error.into_boxed_dyn_error())
+                Error::overloaded("no memory is left in the sandbox's pool")
+                    .because(error.into_boxed_dyn_error())
             }
             None => {
                 let error = error::trap(error);
@@ -339,7 +354,12 @@ pub(crate) fn limit_error(limit: &str, message: String) -> Error {
 }
 
 impl ResourceLimiter for CallState {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         // A component may have several memories; the bound is for all together.
         let total = self.usage.memory_bytes + desired.saturating_sub(current) as u64;
         if total > self.limits.memory_bytes {
@@ -350,7 +370,12 @@ impl ResourceLimiter for CallState {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         Ok(desired <= 20_000)
     }
 }

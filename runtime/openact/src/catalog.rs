@@ -54,7 +54,10 @@ pub struct ConnectorInfo {
     pub manifest: Arc<Manifest>,
 }
 
-fn as_text<S: serde::Serializer>(digest: &ComponentDigest, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn as_text<S: serde::Serializer>(
+    digest: &ComponentDigest,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
     serializer.collect_str(digest)
 }
 
@@ -80,7 +83,10 @@ impl Catalog {
         };
         let connector = Arc::new(openact.engine.load(bytes).await?);
         if connector.manifest().name != *name {
-            return Err(Error::internal(format!("the component kept as '{name}' says it is '{}'", connector.manifest().name)));
+            return Err(Error::internal(format!(
+                "the component kept as '{name}' says it is '{}'",
+                connector.manifest().name
+            )));
         }
         lock(&self.loaded).insert(name.clone(), connector.clone());
         Ok(connector)
@@ -97,7 +103,8 @@ impl Catalog {
 
     /// Every name, in order.
     pub(crate) async fn names(&self, openact: &Shared) -> Result<Vec<ConnectorName>> {
-        let mut names: Vec<ConnectorName> = openact_bundled::CONNECTORS.iter().filter_map(|b| b.name.parse().ok()).collect();
+        let mut names: Vec<ConnectorName> =
+            openact_bundled::CONNECTORS.iter().filter_map(|b| b.name.parse().ok()).collect();
         names.extend(lock(&self.given).keys().cloned());
         names.extend(openact.store.list_connectors().await?.into_iter().map(|record| record.name));
         names.sort();
@@ -150,8 +157,20 @@ impl OpenAct {
 
     /// Looks at a component file without keeping it.
     pub async fn inspect_connector_file(&self, path: &Path) -> Result<ConnectorInfo> {
-        let connector = self.0.engine.load(read_component(path)?).await.map_err(|error| error.context(path.display()))?;
+        let connector =
+            self.0.engine.load(read_component(path)?).await.map_err(|error| error.context(path.display()))?;
         Ok(info(&connector, ConnectorSource::File))
+    }
+
+    /// Installs a component file.
+    pub async fn install_connector_file(
+        &self,
+        path: &Path,
+        grants: Vec<Capability>,
+    ) -> Result<ConnectorInfo> {
+        self.install_connector(read_component(path)?, grants)
+            .await
+            .map_err(|error| error.context(path.display()))
     }
 
     /// Checks a component and keeps it in the store, in place of an earlier one of the same name.
@@ -162,7 +181,10 @@ impl OpenAct {
         refuse_bundled_name(&manifest.name)?;
         for grant in &grants {
             if !manifest.needs(*grant) {
-                return Err(Error::invalid_input(format!("connector '{}' does not ask for '{grant}'", manifest.name)));
+                return Err(Error::invalid_input(format!(
+                    "connector '{}' does not ask for '{grant}'",
+                    manifest.name
+                )));
             }
         }
         let record = ConnectorRecord {
@@ -191,18 +213,25 @@ impl OpenAct {
 
 /// Reads a component file within its bound.
 pub(crate) fn read_component(path: &Path) -> Result<Vec<u8>> {
-    let unreadable = |error: std::io::Error| Error::not_found(format!("failed to read {}", path.display())).because(error);
+    let unreadable =
+        |error: std::io::Error| Error::not_found(format!("failed to read {}", path.display())).because(error);
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > openact_core::limits::COMPONENT_BYTES_MAX {
-        return Err(Error::limit_exceeded(format!("{} has {size} bytes; a component may have {}", path.display(), openact_core::limits::COMPONENT_BYTES_MAX)));
+        return Err(Error::limit_exceeded(format!(
+            "{} has {size} bytes; a component may have {}",
+            path.display(),
+            openact_core::limits::COMPONENT_BYTES_MAX
+        )));
     }
     std::fs::read(path).map_err(unreadable)
 }
 
 fn refuse_bundled_name(name: &ConnectorName) -> Result<()> {
     match bundled(name.as_str()) {
-        Some(_) => Err(Error::conflict(format!("'{name}' is the name of a connector that is part of OpenAct"))
-            .hint("give the component another name in its manifest")),
+        Some(_) => {
+            Err(Error::conflict(format!("'{name}' is the name of a connector that is part of OpenAct"))
+                .hint("give the component another name in its manifest"))
+        }
         None => Ok(()),
     }
 }

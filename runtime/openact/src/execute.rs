@@ -49,7 +49,9 @@ pub(crate) async fn execute(openact: &Shared, request: Request) -> Execution {
     // 1. resolve the reference, and 2. load action, connection and connector from the snapshot
     let prepared = match find(openact, &request).await {
         Ok(prepared) => prepared,
-        Err(error) => return Execution { result: Err(error), run: None },
+        Err(error) => {
+            return Execution { result: Err(error), run: None };
+        }
     };
     // 3. to 7.
     let report = match attempt(openact, &request, &prepared, &started).await {
@@ -65,7 +67,12 @@ async fn find(openact: &Shared, request: &Request) -> Result<std::sync::Arc<Prep
     openact.snapshot.prepared(openact, &request.tenant, &request.action, &reference).await
 }
 
-async fn attempt(openact: &Shared, request: &Request, prepared: &Prepared, started: &Started) -> Result<CallReport> {
+async fn attempt(
+    openact: &Shared,
+    request: &Request,
+    prepared: &Prepared,
+    started: &Started,
+) -> Result<CallReport> {
     // 3. admit
     let (input, input_json) = admit(&request.input)?;
     // 4. merge connection defaults < action < what the caller may set
@@ -99,7 +106,10 @@ fn admit(input: &Value) -> Result<(std::borrow::Cow<'_, Value>, String)> {
     };
     let text = input.to_string();
     if text.len() > INPUT_BYTES_MAX {
-        return Err(Error::invalid_input(format!("the input has {} bytes; at most {INPUT_BYTES_MAX} are allowed", text.len())));
+        return Err(Error::invalid_input(format!(
+            "the input has {} bytes; at most {INPUT_BYTES_MAX} are allowed",
+            text.len()
+        )));
     }
     Ok((input, text))
 }
@@ -117,7 +127,13 @@ struct Started {
     clock: Instant,
 }
 
-async fn record(openact: &Shared, request: &Request, prepared: &Prepared, started: &Started, report: CallReport) -> Execution {
+async fn record(
+    openact: &Shared,
+    request: &Request,
+    prepared: &Prepared,
+    started: &Started,
+    report: CallReport,
+) -> Execution {
     let failure = report.result.as_ref().err().map(|error| (error.code, error.message.clone()));
     let run = RunRecord {
         id: started.id,

@@ -13,11 +13,7 @@ mod prepared;
 pub mod settings;
 mod snapshot;
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use openact_engine::{CacheKey, Engine, EngineSettings};
 use openact_store::{KeySource, Store};
@@ -27,7 +23,8 @@ pub use catalog::{ConnectorInfo, ConnectorSource};
 pub use execute::{Execution, Request};
 pub use openact_config::{Format, SecretsMode};
 pub use openact_core::{
-    ActionTrn, ConnectionTrn, ConnectorName, Error, ErrorCode, Name, Place, Result, Tenant, Timestamp, Version,
+    ActionTrn, ConnectionTrn, ConnectorName, Error, ErrorCode, Name, Place, Result, Tenant, Timestamp,
+    Version,
     action::ActionRecord,
     connection::ConnectionRecord,
     limits,
@@ -36,7 +33,7 @@ pub use openact_core::{
     schema::nearest,
     secret::SecretString,
 };
-pub use openact_store::{MasterKey, MigrateReport, RunFilter, RunWrites, StoredSecret, StoreUrl};
+pub use openact_store::{MasterKey, MigrateReport, RunFilter, RunWrites, StoreUrl, StoredSecret};
 
 /// A JSON result, kept as the text the connector returned.
 #[derive(Clone, Debug)]
@@ -55,8 +52,9 @@ impl Json {
 
     /// Parsed into a type of the caller's.
     pub fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(self.as_str())
-            .map_err(|error| Error::invalid_input("the result has another shape than the one asked for").because(error))
+        serde_json::from_str(self.as_str()).map_err(|error| {
+            Error::invalid_input("the result has another shape than the one asked for").because(error)
+        })
     }
 }
 
@@ -246,7 +244,7 @@ impl Builder {
     /// Opens the store, starts the engine, loads given connectors, imports given configuration.
     pub async fn build(self) -> Result<OpenAct> {
         let env = self.env.unwrap_or_else(|| Arc::new(|name| std::env::var(name).ok()));
-        let url: StoreUrl = self.store.as_deref().unwrap_or("sqlite::memory:").parse()?;
+        let url = settings::store_url(self.store.as_deref().unwrap_or("sqlite::memory:"))?;
         let key = match self.key {
             Some(key) => key,
             None => settings::key_source(&url, &env),
@@ -259,12 +257,20 @@ impl Builder {
         // The cache's key lies beside the folder, not in it, and is as private.
         let cache = match cache {
             None => None,
-            Some(folder) => Some((folder.clone(), CacheKey::from_file_or_create(&folder.with_extension("key"))?)),
+            Some(folder) => {
+                Some((folder.clone(), CacheKey::from_file_or_create(&folder.with_extension("key"))?))
+            }
         };
         let engine = Engine::new(EngineSettings { cache, instances_max: self.instances_max })?;
         let store = Store::open(&url, key, self.run_writes).await?;
         let generation = store.config_generation().await?;
-        let shared = Arc::new(Shared { engine, store, snapshot: Default::default(), catalog: Default::default(), env });
+        let shared = Arc::new(Shared {
+            engine,
+            store,
+            snapshot: Default::default(),
+            catalog: Default::default(),
+            env,
+        });
         let openact = OpenAct(shared.clone());
         for source in self.connectors {
             let bytes = match source {
@@ -277,7 +283,9 @@ impl Builder {
             let options = manage::ImportOptions::default();
             match source {
                 ConfigSource::File(path) => openact.import_file(&path, &options).await?,
-                ConfigSource::Text(text, format) => openact.import_text("configuration", &text, format, &options).await?,
+                ConfigSource::Text(text, format) => {
+                    openact.import_text("configuration", &text, format, &options).await?
+                }
             };
         }
         if url.path().is_some() {
@@ -285,6 +293,11 @@ impl Builder {
         }
         Ok(openact)
     }
+}
+
+/// Brings the database at `url` to the current schema, creating it if it is absent.
+pub async fn migrate(url: &str) -> Result<MigrateReport> {
+    Store::migrate(&settings::store_url(url)?).await
 }
 
 /// A deadline as people write it: `30s`, `500ms`, `2m`, or seconds alone.
@@ -297,7 +310,10 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
         (Some(n), "m") => n.checked_mul(60).map(Duration::from_secs),
         _ => None,
     };
-    duration.filter(|d| !d.is_zero() && *d <= Duration::from_millis(limits::CallLimits::MAX.wall_ms)).ok_or_else(|| {
-        Error::invalid_input(format!("'{text}' is not a duration")).hint("expected a number with ms, s or m, at most 60m: 30s")
-    })
+    duration
+        .filter(|d| !d.is_zero() && *d <= Duration::from_millis(limits::CallLimits::MAX.wall_ms))
+        .ok_or_else(|| {
+            Error::invalid_input(format!("'{text}' is not a duration"))
+                .hint("expected a number with ms, s or m, at most 60m: 30s")
+        })
 }

@@ -3,7 +3,10 @@
 //! An import is planned against the store first ([`Plan`]) and then applied in one transaction. Invariant: a stored
 //! version never changes; an edit makes the next version, and a secret belongs to the version it came with.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+};
 
 use openact_config::{ActionDraft, ConnectionDraft, Context, Document, Export, Format, SecretsMode};
 use openact_core::{
@@ -47,7 +50,12 @@ pub struct ImportOptions {
 
 impl Default for ImportOptions {
     fn default() -> Self {
-        Self { tenant: Tenant::default(), versioning: Versioning::default(), secrets: SecretsMode::Seal, dry_run: false }
+        Self {
+            tenant: Tenant::default(),
+            versioning: Versioning::default(),
+            secrets: SecretsMode::Seal,
+            dry_run: false,
+        }
     }
 }
 
@@ -84,7 +92,9 @@ impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.status {
             ChangeStatus::Created => write!(f, "+ {} {}", self.kind, self.record),
-            ChangeStatus::Changed(fields) => write!(f, "~ {} {} ({})", self.kind, self.record, fields.join(", ")),
+            ChangeStatus::Changed(fields) => {
+                write!(f, "~ {} {} ({})", self.kind, self.record, fields.join(", "))
+            }
             ChangeStatus::Unchanged => write!(f, "= {} {}", self.kind, self.record),
         }
     }
@@ -123,19 +133,56 @@ impl OpenAct {
         self.import(document, options).await
     }
 
+    /// Imports several files as one: all of them or none.
+    pub async fn import_files(&self, paths: &[PathBuf], options: &ImportOptions) -> Result<Plan> {
+        let (mut whole, mut seen) = (Document::default(), HashSet::new());
+        for path in paths {
+            let document =
+                self.read(options.secrets, |context| openact_config::read_file(path, context)).await?;
+            let connections =
+                document.connections.iter().map(|draft| ("connection", &draft.connector, &draft.name));
+            let actions = document.actions.iter().map(|draft| ("action", &draft.connector, &draft.name));
+            for (kind, connector, name) in connections.chain(actions) {
+                if !seen.insert((kind, connector.clone(), name.clone())) {
+                    let what = format!(
+                        "{kind} '{connector}/{name}' of {} is in an earlier file too",
+                        path.display()
+                    );
+                    return Err(Error::invalid_config(what).hint("take it out of one of them"));
+                }
+            }
+            whole.connections.extend(document.connections);
+            whole.actions.extend(document.actions);
+        }
+        self.import(whole, options).await
+    }
+
     /// Imports configuration from text; `name` stands for the file in messages.
-    pub async fn import_text(&self, name: &str, text: &str, format: Format, options: &ImportOptions) -> Result<Plan> {
-        let document = self.read(options.secrets, |context| openact_config::read_text(name, text, format, context)).await?;
+    pub async fn import_text(
+        &self,
+        name: &str,
+        text: &str,
+        format: Format,
+        options: &ImportOptions,
+    ) -> Result<Plan> {
+        let document = self
+            .read(options.secrets, |context| openact_config::read_text(name, text, format, context))
+            .await?;
         self.import(document, options).await
     }
 
-    async fn read(&self, secrets: SecretsMode, read: impl FnOnce(&Context<'_>) -> Result<Document>) -> Result<Document> {
+    async fn read(
+        &self,
+        secrets: SecretsMode,
+        read: impl FnOnce(&Context<'_>) -> Result<Document>,
+    ) -> Result<Document> {
         let connectors = self.0.catalog.names(&self.0).await?;
         let mut manifests = HashMap::new();
         for name in &connectors {
             manifests.insert(name.clone(), self.0.catalog.connector(&self.0, name).await?.manifest().clone());
         }
-        let (env, manifest) = (|name: &str| (self.0.env)(name), |name: &ConnectorName| manifests.get(name).cloned());
+        let (env, manifest) =
+            (|name: &str| (self.0.env)(name), |name: &ConnectorName| manifests.get(name).cloned());
         read(&Context { env: &env, manifest: &manifest, connectors: &connectors, secrets })
     }
 
@@ -155,24 +202,45 @@ impl OpenAct {
     }
 
     /// The configuration of a tenant, latest versions, as the text of a file. `connectors` narrows it down.
-    pub async fn export(&self, tenant: &Tenant, connectors: &[ConnectorName], format: Format) -> Result<String> {
+    pub async fn export(
+        &self,
+        tenant: &Tenant,
+        connectors: &[ConnectorName],
+        format: Format,
+    ) -> Result<String> {
         let wanted = |connector: &ConnectorName| connectors.is_empty() || connectors.contains(connector);
-        let mut connections =
-            self.0.store.find_connections(tenant, &ConnectionFilter { latest_only: true, ..Default::default() }).await?;
+        let mut connections = self
+            .0
+            .store
+            .find_connections(tenant, &ConnectionFilter { latest_only: true, ..Default::default() })
+            .await?;
         connections.retain(|record| wanted(&record.trn.connector));
-        let mut actions = self.0.store.find_actions(tenant, &ActionFilter { latest_only: true, ..Default::default() }).await?;
+        let mut actions = self
+            .0
+            .store
+            .find_actions(tenant, &ActionFilter { latest_only: true, ..Default::default() })
+            .await?;
         actions.retain(|record| wanted(&record.trn.connector));
         openact_config::write(&Export { connections, actions }, format)
     }
 
     /// Latest versions of a tenant's connections.
-    pub async fn list_connections(&self, tenant: &Tenant, connector: Option<&ConnectorName>) -> Result<Vec<ConnectionRecord>> {
-        let filter = ConnectionFilter { connector: connector.cloned(), latest_only: true, ..Default::default() };
+    pub async fn list_connections(
+        &self,
+        tenant: &Tenant,
+        connector: Option<&ConnectorName>,
+    ) -> Result<Vec<ConnectionRecord>> {
+        let filter =
+            ConnectionFilter { connector: connector.cloned(), latest_only: true, ..Default::default() };
         self.0.store.find_connections(tenant, &filter).await
     }
 
     /// Latest versions of a tenant's actions.
-    pub async fn list_actions(&self, tenant: &Tenant, connector: Option<&ConnectorName>) -> Result<Vec<ActionRecord>> {
+    pub async fn list_actions(
+        &self,
+        tenant: &Tenant,
+        connector: Option<&ConnectorName>,
+    ) -> Result<Vec<ActionRecord>> {
         let filter = ActionFilter { connector: connector.cloned(), latest_only: true, ..Default::default() };
         self.0.store.find_actions(tenant, &filter).await
     }
@@ -184,7 +252,11 @@ impl OpenAct {
 
     /// One run of a tenant.
     pub async fn get_run(&self, tenant: &Tenant, id: RunId) -> Result<RunRecord> {
-        self.0.store.get_run(tenant, id).await?.ok_or_else(|| Error::not_found(format!("there is no run {id}")))
+        self.0
+            .store
+            .get_run(tenant, id)
+            .await?
+            .ok_or_else(|| Error::not_found(format!("there is no run {id}")))
     }
 
     /// Names of a tenant's secrets.
@@ -209,22 +281,31 @@ impl OpenAct {
         }
     }
 
-    async fn find_connection(&self, tenant: &Tenant, reference: &Reference<openact_core::trn::Connection>) -> Result<ConnectionRecord> {
-        let missing = || Error::not_found("there is no such connection").hint("see: openact list connections");
+    async fn find_connection(
+        &self,
+        tenant: &Tenant,
+        reference: &Reference<openact_core::trn::Connection>,
+    ) -> Result<ConnectionRecord> {
+        let missing =
+            || Error::not_found("there is no such connection").hint("see: openact list connections");
         let (connector, name, version) = match reference {
-            Reference::Trn(trn) if trn.tenant == *tenant => return self.0.store.get_connection(trn).await?.ok_or_else(missing),
+            Reference::Trn(trn) if trn.tenant == *tenant => {
+                return self.0.store.get_connection(trn).await?.ok_or_else(missing);
+            }
             Reference::Trn(_) => return Err(missing()),
             Reference::Short { connector, name, version, .. } => (connector.clone(), name.clone(), *version),
         };
         let latest_only = version == openact_core::trn::VersionWanted::Latest;
-        let filter = ConnectionFilter { connector, name: Some(name), latest_only, ..Default::default() };
+        let filter = ConnectionFilter { connector, name: Some(name), latest_only };
         let mut found = self.0.store.find_connections(tenant, &filter).await?;
         if let openact_core::trn::VersionWanted::Exactly(version) = version {
             found.retain(|record| record.trn.version == version);
         }
         if found.len() > 1 {
             let all: Vec<String> = found.iter().map(|record| record.trn.short()).collect();
-            return Err(Error::conflict("the name is ambiguous").hint(format!("use one of: {}", all.join(", "))));
+            return Err(
+                Error::conflict("the name is ambiguous").hint(format!("use one of: {}", all.join(", ")))
+            );
         }
         found.pop().ok_or_else(missing)
     }
@@ -261,7 +342,13 @@ impl<'a> Planner<'a> {
             Some(stored) => Some(self.differing_fields(&draft, stored).await?),
         };
         let trn = ConnectionTrn::new(tenant.clone(), draft.connector, draft.name, Version::FIRST);
-        let (trn, status) = decide(trn, stored.map(|stored| stored.trn.version), differing, self.options.versioning, |trn, version| trn.at(version));
+        let (trn, status) = decide(
+            trn,
+            stored.map(|stored| stored.trn.version),
+            differing,
+            self.options.versioning,
+            |trn, version| trn.at(version),
+        );
         if status != ChangeStatus::Unchanged {
             let mut config = draft.config;
             rename_secrets(&mut config, &|pointer| secret_name(&trn, pointer));
@@ -272,7 +359,12 @@ impl<'a> Planner<'a> {
             });
             self.changes.secrets.extend(secrets);
             let (created_at, updated_at) = (self.now, self.now);
-            self.changes.connections.push(ConnectionRecord { trn: trn.clone(), config, created_at, updated_at });
+            self.changes.connections.push(ConnectionRecord {
+                trn: trn.clone(),
+                config,
+                created_at,
+                updated_at,
+            });
         }
         self.plan.changes.push(Change { kind: "connection", record: trn.short(), status });
         self.connections.insert((trn.connector.clone(), trn.name.clone()), trn);
@@ -299,7 +391,13 @@ impl<'a> Planner<'a> {
             fields
         });
         let trn = ActionTrn::new(self.options.tenant.clone(), draft.connector, draft.name, Version::FIRST);
-        let (trn, status) = decide(trn, stored.map(|stored| stored.trn.version), differing, self.options.versioning, |trn, version| trn.at(version));
+        let (trn, status) = decide(
+            trn,
+            stored.map(|stored| stored.trn.version),
+            differing,
+            self.options.versioning,
+            |trn, version| trn.at(version),
+        );
         self.plan.changes.push(Change { kind: "action", record: trn.short(), status: status.clone() });
         if status != ChangeStatus::Unchanged {
             self.changes.actions.push(ActionRecord {
@@ -315,7 +413,11 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    async fn latest_connection(&self, connector: &ConnectorName, name: &Name) -> Result<Option<ConnectionRecord>> {
+    async fn latest_connection(
+        &self,
+        connector: &ConnectorName,
+        name: &Name,
+    ) -> Result<Option<ConnectionRecord>> {
         let filter = ConnectionFilter {
             connector: Some(connector.clone()),
             name: Some(name.clone()),
@@ -332,7 +434,11 @@ impl<'a> Planner<'a> {
         if let Some(stored) = self.latest_connection(&draft.connector, &draft.connection).await? {
             return Ok(stored.trn);
         }
-        let known = self.connections.keys().filter(|(connector, _)| *connector == draft.connector).map(|(_, name)| name.as_str());
+        let known = self
+            .connections
+            .keys()
+            .filter(|(connector, _)| *connector == draft.connector)
+            .map(|(_, name)| name.as_str());
         let error = Error::invalid_config(format!(
             "action '{}' uses connection '{}', which is neither in the file nor in the database",
             draft.name, draft.connection
@@ -345,14 +451,19 @@ impl<'a> Planner<'a> {
     }
 
     /// Top-level fields in which a draft differs from what is stored; secrets are compared by keyed hash.
-    async fn differing_fields(&self, draft: &ConnectionDraft, stored: &ConnectionRecord) -> Result<Vec<String>> {
+    async fn differing_fields(
+        &self,
+        draft: &ConnectionDraft,
+        stored: &ConnectionRecord,
+    ) -> Result<Vec<String>> {
         let (store, tenant) = (&self.openact.0.store, &self.options.tenant);
         let mut config = draft.config.clone();
         rename_secrets(&mut config, &|pointer| secret_name(&stored.trn, pointer));
         let mut fields = differing_keys(&config, &stored.config);
         for taken in &draft.secrets {
             let name = secret_name(&stored.trn, &taken.pointer);
-            let same = store.secret_fingerprint(tenant, &name).await? == Some(store.fingerprint(tenant, &taken.value).await?);
+            let same = store.secret_fingerprint(tenant, &name).await?
+                == Some(store.fingerprint(tenant, &taken.value).await?);
             let field = taken.pointer.split('/').nth(1).unwrap_or_default().to_owned();
             if !same && !fields.contains(&field) {
                 fields.push(field);
@@ -387,7 +498,8 @@ fn rename_secrets(config: &mut JsonObject, name: &dyn Fn(&str) -> String) {
 }
 
 fn differing_keys(new: &JsonObject, old: &JsonObject) -> Vec<String> {
-    let mut keys: Vec<String> = new.iter().filter(|(key, value)| old.get(*key) != Some(value)).map(|(key, _)| key.clone()).collect();
+    let mut keys: Vec<String> =
+        new.iter().filter(|(key, value)| old.get(*key) != Some(value)).map(|(key, _)| key.clone()).collect();
     keys.extend(old.keys().filter(|key| !new.contains_key(*key)).cloned());
     keys
 }
@@ -403,7 +515,9 @@ fn decide<T>(
     match (stored, differing) {
         (Some(version), Some(fields)) => match versioning {
             Versioning::ForceRollback => (at(&first, version), ChangeStatus::Unchanged),
-            Versioning::ReuseIfUnchanged if fields.is_empty() => (at(&first, version), ChangeStatus::Unchanged),
+            Versioning::ReuseIfUnchanged if fields.is_empty() => {
+                (at(&first, version), ChangeStatus::Unchanged)
+            }
             _ => (at(&first, version.next()), ChangeStatus::Changed(fields)),
         },
         _ => (first, ChangeStatus::Created),

@@ -60,16 +60,28 @@ impl Merged<'_> {
 }
 
 impl Prepared {
-    pub(crate) fn new(action: ActionRecord, connection: ConnectionRecord, connector: Arc<Connector>) -> Result<Self> {
+    pub(crate) fn new(
+        action: ActionRecord,
+        connection: ConnectionRecord,
+        connector: Arc<Connector>,
+    ) -> Result<Self> {
         let what = action.trn.short();
         let manifest = connector.manifest();
         let parts = ActionParts::of(&action.config).map_err(|error| error.context(&what))?;
-        let operation = manifest.operation(parts.operation.as_deref()).map_err(|error| error.context(&what))?;
-        let connection_parts =
-            ConnectionParts::of(&connection.config, manifest).map_err(|error| error.context(connection.trn.short()))?;
+        let operation =
+            manifest.operation(parts.operation.as_deref()).map_err(|error| error.context(&what))?;
+        let connection_parts = ConnectionParts::of(&connection.config, manifest)
+            .map_err(|error| error.context(connection.trn.short()))?;
         let action_config = effective_action(&connection_parts, &parts, operation);
-        let action_check = Schema::compile(&operation.action_schema, &format!("the action schema of connector '{}'", manifest.name))?;
-        action_check.check(&Value::Object(action_config.clone()), ErrorCode::InvalidConfig, &format!("the configuration of {what}"))?;
+        let action_check = Schema::compile(
+            &operation.action_schema,
+            &format!("the action schema of connector '{}'", manifest.name),
+        )?;
+        action_check.check(
+            &Value::Object(action_config.clone()),
+            ErrorCode::InvalidConfig,
+            &format!("the configuration of {what}"),
+        )?;
         let input_schema = parts.input_schema.as_ref().unwrap_or(&operation.input_schema);
         let input_check = match accepts_everything(input_schema) {
             true => None,
@@ -103,12 +115,11 @@ impl Prepared {
 
     /// The action with the keys of the input that the connector lets a caller set.
     pub(crate) fn merged_action(&self, input: &Value) -> Merged<'_> {
-        let Value::Object(input) = input else { return Merged::Same(&self.action_json) };
-        let set: JsonObject = self
-            .overridable
-            .iter()
-            .filter_map(|key| Some((key.clone(), input.get(key)?.clone())))
-            .collect();
+        let Value::Object(input) = input else {
+            return Merged::Same(&self.action_json);
+        };
+        let set: JsonObject =
+            self.overridable.iter().filter_map(|key| Some((key.clone(), input.get(key)?.clone()))).collect();
         if set.is_empty() {
             return Merged::Same(&self.action_json);
         }
@@ -126,7 +137,9 @@ impl Prepared {
         }
         match action {
             Merged::Same(_) => Ok(()),
-            Merged::Changed(merged, _) => self.action_check.check(merged, ErrorCode::InvalidInput, "the input, merged into the action,"),
+            Merged::Changed(merged, _) => {
+                self.action_check.check(merged, ErrorCode::InvalidInput, "the input, merged into the action,")
+            }
         }
     }
 
@@ -143,12 +156,12 @@ impl Prepared {
     async fn make_grants(&self, openact: &Shared, references: Vec<SecretRef>) -> Result<Arc<Grants>> {
         let parts = &self.connection_parts;
         let secrets = KnownSecrets::read(openact, &self.connection.tenant, references).await?;
-        let credential = openact_auth::credential(&parts.authorization, parts.credential_origin.as_ref(), &secrets)
-            .map_err(|error| error.context(self.connection.short()))?;
+        let credential =
+            openact_auth::credential(&parts.authorization, parts.credential_origin.as_ref(), &secrets)
+                .map_err(|error| error.context(self.connection.short()))?;
         let settings = HttpSettings { egress: parts.egress.clone(), credential, timeout: self.timeout };
         openact.engine.grants(settings).map(Arc::new)
     }
-
 }
 
 /// `defaults` of the connection that this operation knows, under the action.
@@ -197,7 +210,9 @@ fn read_secret_file(path: &str) -> Result<Option<SecretString>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).into())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::auth_required(format!("failed to read the secret file {path}")).because(error)),
+        Err(error) => {
+            Err(Error::auth_required(format!("failed to read the secret file {path}")).because(error))
+        }
     }
 }
 

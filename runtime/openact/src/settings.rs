@@ -45,11 +45,19 @@ impl Folders {
     pub fn of_platform() -> Option<Self> {
         if let Some(home) = std::env::var_os(OPENACT_HOME).filter(|home| !home.is_empty()) {
             let home = PathBuf::from(home);
-            return Some(Self { data: home.join("data"), config: home.join("config"), cache: home.join("cache") });
+            return Some(Self {
+                data: home.join("data"),
+                config: home.join("config"),
+                cache: home.join("cache"),
+            });
         }
         let base = etcetera::choose_base_strategy().ok()?;
         let own = |folder: PathBuf| folder.join("openact");
-        Some(Self { data: own(base.data_dir()), config: own(base.config_dir()), cache: own(base.cache_dir()) })
+        Some(Self {
+            data: own(base.data_dir()),
+            config: own(base.config_dir()),
+            cache: own(base.cache_dir()),
+        })
     }
 
     /// The default database file.
@@ -70,9 +78,18 @@ impl Folders {
 
 /// The default database's URL.
 pub fn default_store() -> Result<String> {
-    let folders = Folders::of_platform()
-        .ok_or_else(|| Error::invalid_config("there is no home folder to keep the database in").hint("set --db or OPENACT_DB"))?;
+    let folders = Folders::of_platform().ok_or_else(|| {
+        Error::invalid_config("there is no home folder to keep the database in")
+            .hint("set --db or OPENACT_DB")
+    })?;
     Ok(format!("sqlite://{}", folders.database().display()))
+}
+
+/// Parses a database's URL. The folder of the default database is made when it is opened: nobody chose it.
+pub(crate) fn store_url(text: &str) -> Result<StoreUrl> {
+    let url: StoreUrl = text.parse()?;
+    let is_default = Folders::of_platform().is_some_and(|folders| url.path() == Some(&folders.database()));
+    Ok(if is_default { url.creating_folder() } else { url })
 }
 
 /// The key of a store that was given none. It is looked for only when a secret is first sealed or opened.
@@ -87,7 +104,8 @@ pub(crate) fn key_source(url: &StoreUrl, env: &Environment) -> KeySource {
             return MasterKey::ephemeral();
         }
         let folders = Folders::of_platform().ok_or_else(|| {
-            Error::invalid_config("there is no home folder to keep the master key in").hint("set OPENACT_MASTER_KEY")
+            Error::invalid_config("there is no home folder to keep the master key in")
+                .hint("set OPENACT_MASTER_KEY")
         })?;
         MasterKey::from_file_or_create(&folders.master_key())
     }))

@@ -50,7 +50,11 @@ impl Snapshot {
         let epoch = self.epoch.load(Ordering::Acquire);
         let action = find_action(openact, tenant, reference).await?;
         let connection = openact.store.get_connection(&action.connection).await?.ok_or_else(|| {
-            Error::not_found(format!("{} refers to {}, which does not exist", action.trn.short(), action.connection.short()))
+            Error::not_found(format!(
+                "{} refers to {}, which does not exist",
+                action.trn.short(),
+                action.connection.short()
+            ))
         })?;
         let connector = openact.catalog.connector(openact, &action.trn.connector).await?;
         let prepared = Arc::new(Prepared::new(action, connection, connector)?);
@@ -85,7 +89,11 @@ pub(crate) async fn watch(openact: Weak<Shared>, mut seen: u64) {
 }
 
 /// The record that `reference` names, or an error that helps to name it right.
-pub(crate) async fn find_action(openact: &Shared, tenant: &Tenant, reference: &Reference<Action>) -> Result<ActionRecord> {
+pub(crate) async fn find_action(
+    openact: &Shared,
+    tenant: &Tenant,
+    reference: &Reference<Action>,
+) -> Result<ActionRecord> {
     match reference {
         Reference::Trn(trn) if trn.tenant == *tenant => match openact.store.get_action(trn).await? {
             Some(record) => Ok(record),
@@ -95,16 +103,16 @@ pub(crate) async fn find_action(openact: &Shared, tenant: &Tenant, reference: &R
         Reference::Trn(trn) => Err(Error::not_found(format!("there is no action {trn}"))),
         Reference::Short { connector, name, version, dotted } => {
             let mut found = candidates(openact, tenant, connector.clone(), name, *version).await?;
-            if found.is_empty() {
-                if let Some((connector, name)) = dotted {
-                    found = candidates(openact, tenant, Some(connector.clone()), name, *version).await?;
-                }
+            if let (true, Some((connector, name))) = (found.is_empty(), dotted) {
+                found = candidates(openact, tenant, Some(connector.clone()), name, *version).await?;
             }
             let mut found = found.into_iter();
             match (found.next(), found.next()) {
                 (Some(record), None) => Ok(record),
                 (None, _) => {
-                    let text = connector.as_ref().map_or_else(|| name.to_string(), |connector| format!("{connector}/{name}"));
+                    let text = connector
+                        .as_ref()
+                        .map_or_else(|| name.to_string(), |connector| format!("{connector}/{name}"));
                     let text = match version {
                         VersionWanted::Latest => text,
                         VersionWanted::Exactly(version) => format!("{text}@v{version}"),
@@ -112,10 +120,16 @@ pub(crate) async fn find_action(openact: &Shared, tenant: &Tenant, reference: &R
                     Err(unknown(openact, tenant, &text, name).await)
                 }
                 (Some(first), Some(second)) => {
-                    let all: Vec<String> =
-                        [first, second].into_iter().chain(found).map(|r| format!("{}/{}", r.trn.connector, r.trn.name)).collect();
-                    Err(Error::conflict(format!("'{name}' is ambiguous: {} actions have that name", all.len()))
-                        .hint(format!("use one of: {}", all.join(", "))))
+                    let all: Vec<String> = [first, second]
+                        .into_iter()
+                        .chain(found)
+                        .map(|r| format!("{}/{}", r.trn.connector, r.trn.name))
+                        .collect();
+                    Err(Error::conflict(format!(
+                        "'{name}' is ambiguous: {} actions have that name",
+                        all.len()
+                    ))
+                    .hint(format!("use one of: {}", all.join(", "))))
                 }
             }
         }
@@ -141,15 +155,23 @@ async fn candidates(
 async fn unknown(openact: &Shared, tenant: &Tenant, text: &str, name: &Name) -> Error {
     let error = Error::not_found(format!("there is no action '{text}'"));
     let filter = ActionFilter { latest_only: true, ..Default::default() };
-    let Ok(all) = openact.store.find_actions(tenant, &filter).await else { return error };
-    let names: Vec<String> = all.iter().map(|record| format!("{}/{}", record.trn.connector, record.trn.name)).collect();
+    let Ok(all) = openact.store.find_actions(tenant, &filter).await else {
+        return error;
+    };
+    let names: Vec<String> =
+        all.iter().map(|record| format!("{}/{}", record.trn.connector, record.trn.name)).collect();
     let near = nearest(text, names.iter().map(String::as_str)).or_else(|| {
         let short = nearest(name.as_str(), all.iter().map(|record| record.trn.name.as_str()))?;
-        names.iter().map(String::as_str).find(|full| full.split_once('/').is_some_and(|(_, name)| name == short))
+        names
+            .iter()
+            .map(String::as_str)
+            .find(|full| full.split_once('/').is_some_and(|(_, name)| name == short))
     });
     match near {
         Some(near) => error.hint(format!("did you mean '{near}'?")),
-        None if names.is_empty() => error.hint("there are no actions yet; add some with: openact import FILE"),
+        None if names.is_empty() => {
+            error.hint("there are no actions yet; add some with: openact import FILE")
+        }
         None => error.hint("see: openact list actions"),
     }
 }

@@ -1,6 +1,5 @@
 //! `openact:connector@0.1.0`, generated from `wit/v0.1`.
 
-#[expect(clippy::allow_attributes_without_reason, reason = "generated; the WIT files hold the documentation")]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../../wit/v0.1",

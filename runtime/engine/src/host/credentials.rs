@@ -15,7 +15,12 @@ impl credentials::Host for HostView<'_> {
         self.unsupported(Capability::Sockets, "credentials.length")
     }
 
-    async fn sign(&mut self, _algorithm: String, _name: String, _message: Vec<u8>) -> wasmtime::Result<Result<Vec<u8>, HostError>> {
+    async fn sign(
+        &mut self,
+        _algorithm: String,
+        _name: String,
+        _message: Vec<u8>,
+    ) -> wasmtime::Result<Result<Vec<u8>, HostError>> {
         self.unsupported(Capability::Sockets, "credentials.sign")
     }
 
@@ -34,7 +39,11 @@ impl credentials::HostLogin for HostView<'_> {
         self.unsupported(Capability::Sockets, "login.start")
     }
 
-    async fn step(&mut self, _login: Resource<Login>, _challenge: Vec<u8>) -> wasmtime::Result<Result<Vec<u8>, HostError>> {
+    async fn step(
+        &mut self,
+        _login: Resource<Login>,
+        _challenge: Vec<u8>,
+    ) -> wasmtime::Result<Result<Vec<u8>, HostError>> {
         self.unsupported(Capability::Sockets, "login.step")
     }
 

@@ -56,10 +56,17 @@ impl wit::Host for HostView<'_> {
         let (target, sent) = match self.prepare(request) {
             Ok((outgoing, follow)) => {
                 // The path helps to find the call; the query may hold what should not be kept.
-                let target = format!("{method} {}{}", outgoing.url.origin().ascii_serialization(), outgoing.url.path());
+                let target = format!(
+                    "{method} {}{}",
+                    outgoing.url.origin().ascii_serialization(),
+                    outgoing.url.path()
+                );
                 (target, self.send_following(outgoing, follow).await)
             }
-            Err(error) => (error.details.as_ref().and_then(|d| d.get("denied")?.as_str()).unwrap_or("-").to_owned(), Err(error)),
+            Err(error) => (
+                error.details.as_ref().and_then(|d| d.get("denied")?.as_str()).unwrap_or("-").to_owned(),
+                Err(error),
+            ),
         };
         let outcome = match &sent {
             Ok(response) => response.status.to_string(),
@@ -71,8 +78,13 @@ impl wit::Host for HostView<'_> {
 }
 
 impl wit::HostBodyStream for HostView<'_> {
-    async fn read(&mut self, stream: Resource<BodyStream>, max: u32) -> wasmtime::Result<Result<Option<Vec<u8>>, HostError>> {
-        let mut budget = ResponseBudget { used: self.0.usage.response_bytes, max: self.0.limits.response_bytes };
+    async fn read(
+        &mut self,
+        stream: Resource<BodyStream>,
+        max: u32,
+    ) -> wasmtime::Result<Result<Option<Vec<u8>>, HostError>> {
+        let mut budget =
+            ResponseBudget { used: self.0.usage.response_bytes, max: self.0.limits.response_bytes };
         let stream = self.0.table.get_mut(&stream)?;
         let read = stream.read(max, &mut budget).await;
         self.0.usage.response_bytes = budget.used;
@@ -99,7 +111,10 @@ impl HostView<'_> {
         let bytes = body.as_ref().map_or(0, Bytes::len) as u64;
         self.0.usage.request_bytes += bytes;
         if self.0.usage.request_bytes > self.0.limits.request_bytes {
-            return Err(limit_error("request_bytes", format!("the call would send more than {} bytes", self.0.limits.request_bytes)));
+            return Err(limit_error(
+                "request_bytes",
+                format!("the call would send more than {} bytes", self.0.limits.request_bytes),
+            ));
         }
         let credential = request.credential == CredentialUse::Connection;
         Ok((Outgoing { method, url, headers, body, credential }, request.redirects == RedirectPolicy::Follow))
@@ -116,7 +131,10 @@ impl HostView<'_> {
                 Some(next) => {
                     hops += 1;
                     if hops > HTTP_REDIRECTS_MAX {
-                        return Err(limit_error("redirects", format!("{target}: more than {HTTP_REDIRECTS_MAX} redirects")));
+                        return Err(limit_error(
+                            "redirects",
+                            format!("{target}: more than {HTTP_REDIRECTS_MAX} redirects"),
+                        ));
                     }
                     outgoing.redirect(next?, &origin, response.status());
                 }
@@ -124,9 +142,16 @@ impl HostView<'_> {
         }
     }
 
-    async fn send_once(&mut self, outgoing: &Outgoing, origin: &Origin, target: &str) -> Result<reqwest::Response> {
+    async fn send_once(
+        &mut self,
+        outgoing: &Outgoing,
+        origin: &Origin,
+        target: &str,
+    ) -> Result<reqwest::Response> {
         let (mut url, mut headers) = (outgoing.url.clone(), outgoing.headers.clone());
-        if let Some(credential) = self.0.grants.credential.as_ref().filter(|c| outgoing.credential && c.origin == *origin) {
+        if let Some(credential) =
+            self.0.grants.credential.as_ref().filter(|c| outgoing.credential && c.origin == *origin)
+        {
             credential.apply(&mut url, &mut headers);
         }
         let mut request = reqwest::Request::new(outgoing.method.clone(), url);
@@ -138,13 +163,21 @@ impl HostView<'_> {
     async fn receive(&mut self, mut response: reqwest::Response, target: String) -> Result<wit::Response> {
         let status = response.status().as_u16();
         if response.headers().len() > HTTP_HEADERS_MAX {
-            return Err(limit_error("response_headers", format!("{target}: the response has more than {HTTP_HEADERS_MAX} headers")));
+            return Err(limit_error(
+                "response_headers",
+                format!("{target}: the response has more than {HTTP_HEADERS_MAX} headers"),
+            ));
         }
-        let headers =
-            response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
-        let mut budget = ResponseBudget { used: self.0.usage.response_bytes, max: self.0.limits.response_bytes };
+        let headers = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+            .collect();
+        let mut budget =
+            ResponseBudget { used: self.0.usage.response_bytes, max: self.0.limits.response_bytes };
         budget.foresee(response.content_length(), &target)?;
-        let mut body = Vec::with_capacity(response.content_length().unwrap_or(0).min(HTTP_INLINE_BYTES as u64) as usize);
+        let mut body =
+            Vec::with_capacity(response.content_length().unwrap_or(0).min(HTTP_INLINE_BYTES as u64) as usize);
         let mut pending = None;
         while let Some(chunk) = response.chunk().await.map_err(|error| http_client(error, &target))? {
             let taken = budget.take(chunk.len(), &target);
@@ -158,9 +191,12 @@ impl HostView<'_> {
         }
         let rest = match pending {
             None => None,
-            Some(pending) => Some(self.0.table.push(BodyStream { response, pending, target }).map_err(|error| {
-                limit_error("resources", "too many response bodies are open at once".into()).because(error)
-            })?),
+            Some(pending) => {
+                Some(self.0.table.push(BodyStream { response, pending, target }).map_err(|error| {
+                    limit_error("resources", "too many response bodies are open at once".into())
+                        .because(error)
+                })?)
+            }
         };
         Ok(wit::Response { status, headers, body, rest })
     }
@@ -224,7 +260,12 @@ impl Outgoing {
         if get {
             self.method = Method::GET;
             self.body = None;
-            for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE, header::CONTENT_LOCATION] {
+            for name in [
+                header::CONTENT_TYPE,
+                header::CONTENT_ENCODING,
+                header::CONTENT_LANGUAGE,
+                header::CONTENT_LOCATION,
+            ] {
                 self.headers.remove(name);
             }
         }
@@ -250,7 +291,8 @@ fn parse_url(text: &str) -> Result<Url> {
     if text.bytes().any(|b| b.is_ascii_control() || b == b' ') {
         return Err(Error::invalid_input("the URL holds a space or control character"));
     }
-    let mut url = Url::parse(text).map_err(|error| Error::invalid_input(format!("the URL is malformed: {error}")))?;
+    let mut url =
+        Url::parse(text).map_err(|error| Error::invalid_input(format!("the URL is malformed: {error}")))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Error::invalid_input("the URL must not hold a user name or password"));
     }
@@ -262,7 +304,16 @@ fn parse_url(text: &str) -> Result<Url> {
 fn is_host_owned(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
-        "host" | "content-length" | "transfer-encoding" | "connection" | "keep-alive" | "upgrade" | "te" | "trailer" | "expect" | "http2-settings"
+        "host"
+            | "content-length"
+            | "transfer-encoding"
+            | "connection"
+            | "keep-alive"
+            | "upgrade"
+            | "te"
+            | "trailer"
+            | "expect"
+            | "http2-settings"
     ) || name.as_str().starts_with("proxy-")
 }
 
@@ -282,8 +333,11 @@ fn guest_headers(raw: Vec<(String, Vec<u8>)>) -> Result<HeaderMap> {
             return Err(Error::egress_denied(format!("the header '{parsed}' is set by the host"))
                 .hint(format!("remove '{parsed}' from the headers of the action, connection or input")));
         }
-        let value = HeaderValue::from_bytes(&value)
-            .map_err(|_| Error::invalid_input(format!("the value of header '{parsed}' holds a line break or control character")))?;
+        let value = HeaderValue::from_bytes(&value).map_err(|_| {
+            Error::invalid_input(format!(
+                "the value of header '{parsed}' holds a line break or control character"
+            ))
+        })?;
         headers.append(parsed, value);
     }
     Ok(headers)

@@ -14,12 +14,7 @@ pub(crate) mod wasi;
 
 use std::time::Instant;
 
-use openact_core::{
-    Error,
-    limits::RUN_HOST_CALLS_MAX,
-    manifest::Capability,
-    run::HostCall,
-};
+use openact_core::{Error, limits::RUN_HOST_CALLS_MAX, manifest::Capability, run::HostCall};
 use wasmtime::component::HasData;
 
 use crate::{
@@ -67,7 +62,11 @@ impl HostView<'_> {
     }
 
     /// The one answer of everything in the contract that this version does not implement.
-    fn unsupported<T>(&mut self, capability: Capability, what: &str) -> wasmtime::Result<Result<T, HostError>> {
+    fn unsupported<T>(
+        &mut self,
+        capability: Capability,
+        what: &str,
+    ) -> wasmtime::Result<Result<T, HostError>> {
         Ok(Err(match self.require(capability) {
             Err(error) => self.refuse(error),
             Ok(()) => HostError::Unsupported(format!("{what} is not supported by this version of OpenAct")),

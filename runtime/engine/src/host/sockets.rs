@@ -14,17 +14,30 @@ use crate::bindings::v0_1::{
 pub enum Socket {}
 
 impl sockets::Host for HostView<'_> {
-    async fn open(&mut self, _endpoint: Endpoint, _tls: TlsMode, _session: Option<String>) -> wasmtime::Result<Result<Opened, HostError>> {
+    async fn open(
+        &mut self,
+        _endpoint: Endpoint,
+        _tls: TlsMode,
+        _session: Option<String>,
+    ) -> wasmtime::Result<Result<Opened, HostError>> {
         self.unsupported(Capability::Sockets, "sockets.open")
     }
 }
 
 impl sockets::HostSocket for HostView<'_> {
-    async fn read(&mut self, _socket: Resource<Socket>, _max: u32) -> wasmtime::Result<Result<Vec<u8>, HostError>> {
+    async fn read(
+        &mut self,
+        _socket: Resource<Socket>,
+        _max: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, HostError>> {
         self.unsupported(Capability::Sockets, "socket.read")
     }
 
-    async fn write(&mut self, _socket: Resource<Socket>, _bytes: Vec<u8>) -> wasmtime::Result<Result<(), HostError>> {
+    async fn write(
+        &mut self,
+        _socket: Resource<Socket>,
+        _bytes: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), HostError>> {
         self.unsupported(Capability::Sockets, "socket.write")
     }
 
@@ -41,7 +54,12 @@ impl sockets::HostSocket for HostView<'_> {
         self.unsupported(Capability::Sockets, "socket.write-credential")
     }
 
-    async fn park(&mut self, socket: Resource<Socket>, _session: String, _state: Vec<u8>) -> wasmtime::Result<()> {
+    async fn park(
+        &mut self,
+        socket: Resource<Socket>,
+        _session: String,
+        _state: Vec<u8>,
+    ) -> wasmtime::Result<()> {
         self.drop(socket).await
     }
 

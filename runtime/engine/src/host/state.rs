@@ -13,7 +13,12 @@ impl state::Host for HostView<'_> {
         self.unsupported(Capability::State, "state.get")
     }
 
-    async fn set_if(&mut self, _key: String, _value: Vec<u8>, _expected: Option<u64>) -> wasmtime::Result<Result<u64, HostError>> {
+    async fn set_if(
+        &mut self,
+        _key: String,
+        _value: Vec<u8>,
+        _expected: Option<u64>,
+    ) -> wasmtime::Result<Result<u64, HostError>> {
         self.unsupported(Capability::State, "state.set-if")
     }
 

@@ -87,7 +87,10 @@ impl WasiHttpView for CallState {
 #[derive(Default)]
 pub(crate) struct DenyHttp;
 
-type Sent = wasmtime_wasi_http::Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>)>;
+type Sent = wasmtime_wasi_http::Result<(
+    http::Response<WasiBody>,
+    Box<dyn Future<Output = Result<(), HttpError>> + Send>,
+)>;
 
 impl WasiHttpHooks for DenyHttp {
     fn send_request(
