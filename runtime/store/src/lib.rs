@@ -1,0 +1,134 @@
+//! All SQL of OpenAct: what is configured, what ran, and secrets at rest. SQLite.
+//!
+//! ```text
+//! StoreUrl ── Store::open ── check the schema ──► readers: a few connections, `query_only`
+//!                                             └─► writer:  one connection, every transaction BEGIN IMMEDIATE
+//!                                                           ▲
+//!                                 record_run ── queue ── one task, groups of records
+//! ```
+//!
+//! Read in this order: [`url`] and [`key`] (what a store is opened with), `open` and [`migrate`] (which files are
+//! accepted), [`seal`] (how a secret is kept), then a file per record: [`connections`], [`actions`] and [`apply`]
+//! (both at once), [`secrets`], [`connectors`], [`runs`], [`checkpoints`], [`auth_connections`]. `rows` turns columns
+//! into values, `failure` turns errors of SQLite into errors of OpenAct.
+//!
+//! Invariants: there is no rule here beyond uniqueness and integrity; a row that changes configuration and the
+//! counter of [`Store::config_generation`] change in one transaction; nothing but `secrets` and the columns named
+//! `*_encrypted` holds a secret, and those only sealed.
+
+pub mod actions;
+pub mod apply;
+pub mod auth_connections;
+pub mod checkpoints;
+pub mod connections;
+pub mod connectors;
+mod failure;
+pub mod key;
+pub mod migrate;
+mod open;
+mod rows;
+pub mod runs;
+pub mod seal;
+pub mod secrets;
+pub mod url;
+
+use std::sync::Arc;
+
+use openact_core::{Error, Result};
+use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
+
+pub use actions::ActionFilter;
+pub use apply::{ChangeSet, NewSecret};
+pub use auth_connections::{AuthChange, AuthConnection};
+pub use checkpoints::Checkpoint;
+pub use connections::ConnectionFilter;
+pub use connectors::ConnectorRecord;
+pub use key::{KeySource, MasterKey};
+pub use migrate::MigrateReport;
+pub use runs::{RunFilter, RunWrites};
+pub use secrets::StoredSecret;
+pub use url::StoreUrl;
+
+/// An open store. Clones share it; [`Store::close`] ends it for all of them.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    /// The database as the user named it, for messages.
+    place: String,
+    readers: SqlitePool,
+    writer: SqlitePool,
+    sealer: seal::Sealer,
+    runs: runs::RunSink,
+}
+
+impl Store {
+    /// Opens the database at `url`. A file that is absent or empty is created and migrated; one of an older or newer
+    /// OpenAct, or of something else, is refused. `key` is not asked before a secret is sealed, opened or compared.
+    pub async fn open(url: &StoreUrl, key: KeySource, run_writes: RunWrites) -> Result<Self> {
+        let pools = open::Pools::open(url, openact_core::limits::SQLITE_BUSY_TIMEOUT).await?;
+        Ok(Self::assemble(pools, key, run_writes))
+    }
+
+    fn assemble(pools: open::Pools, key: KeySource, run_writes: RunWrites) -> Self {
+        let open::Pools { place, readers, writer } = pools;
+        let runs = runs::RunSink::start(run_writes, &place, &writer);
+        Self(Arc::new(Inner { place, readers, writer, sealer: seal::Sealer::new(key), runs }))
+    }
+
+    /// Brings the database at `url` to the current schema, creating it if it is absent.
+    pub async fn migrate(url: &StoreUrl) -> Result<MigrateReport> {
+        open::migrate(url, openact_core::limits::SQLITE_BUSY_TIMEOUT).await
+    }
+
+    /// Writes what is left of the run records and closes the database. To be called once, at shutdown; every call of
+    /// the store afterwards fails. An error says how many records were lost.
+    pub async fn close(&self) -> Result<()> {
+        let flushed = self.0.runs.close().await;
+        // The writer goes last: the last connection to close folds the write-ahead log into the file.
+        self.0.readers.close().await;
+        self.0.writer.close().await;
+        flushed
+    }
+
+    /// A number that grows with every change of connections, actions, connectors or secrets, by any process.
+    pub async fn config_generation(&self) -> Result<u64> {
+        let text: String = sqlx::query_scalar("SELECT value FROM settings WHERE key = 'config_generation'")
+            .fetch_one(&self.0.readers)
+            .await
+            .map_err(self.failed("read settings"))?;
+        text.parse().map_err(|error| rows::damaged("settings", "config_generation", "value", error))
+    }
+
+    /// The database as the user named it.
+    pub fn place(&self) -> &str {
+        &self.0.place
+    }
+
+    /// A write transaction. It holds the lock from the start, so that a read in it stays true until it commits.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
+        self.0.writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed("begin a transaction"))
+    }
+
+    async fn commit(&self, tx: Transaction<'static, Sqlite>) -> Result<()> {
+        tx.commit().await.map_err(self.failed("commit a transaction"))
+    }
+
+    /// Commits a transaction that changed configuration.
+    async fn commit_configuration(&self, mut tx: Transaction<'static, Sqlite>) -> Result<()> {
+        bump_generation(&mut tx).await.map_err(self.failed("write settings"))?;
+        self.commit(tx).await
+    }
+
+    /// For `map_err`: says what was being done when SQLite failed.
+    fn failed(&self, doing: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
+        move |error| failure::explain(&self.0.place, doing, error)
+    }
+}
+
+async fn bump_generation(tx: &mut SqliteConnection) -> sqlx::Result<()> {
+    sqlx::query("UPDATE settings SET value = CAST(value AS INTEGER) + 1 WHERE key = 'config_generation'")
+        .execute(tx)
+        .await
+        .map(drop)
+}

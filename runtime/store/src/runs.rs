@@ -1,0 +1,424 @@
+//! The table `runs`, written off the call's path.
+//!
+//! ```text
+//! record_run ─► queue (RUN_QUEUE_MAX; full: the caller waits) ─► one task: up to RUN_GROUP_MAX in one statement
+//! ```
+//!
+//! Invariant: a record that [`Store::record_run`] took is written. A locked database or a full disk delays it, and the
+//! queue then holds the callers back; only [`Store::close`] gives up, after a few attempts, and says how many it lost.
+
+use std::time::Duration;
+
+use openact_core::{
+    ActionTrn, Error, ErrorCode, Result, Tenant,
+    limits::{RUN_GROUP_MAX, RUN_QUEUE_MAX},
+    manifest::ComponentDigest,
+    run::{Door, HostCall, RunId, RunRecord, Usage},
+};
+use serde::Serialize;
+use sqlx::{FromRow, QueryBuilder, Sqlite, SqlitePool};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    Store, failure,
+    rows::{Row, damaged, json_text, time_text},
+};
+
+/// When a run record is in the database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunWrites {
+    /// Soon: records are written in groups, and at the latest by [`Store::close`].
+    #[default]
+    Grouped,
+    /// Before the caller is answered.
+    BeforeAnswer,
+}
+
+/// Which runs of a tenant; what is absent does not narrow.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Of this action version.
+    pub action: Option<ActionTrn>,
+    /// Only those that failed.
+    pub failed_only: bool,
+}
+
+/// Pause after a group could not be written, before it is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Attempts to write the last group when the store is being closed.
+const CLOSING_ATTEMPTS: u32 = 3;
+
+impl Store {
+    /// Takes the record of a run. When it returns, the record is in the database or, with [`RunWrites::Grouped`], in
+    /// the queue. Recording a run twice is the same as once.
+    pub async fn record_run(&self, record: RunRecord) -> Result<()> {
+        match &self.0.runs {
+            RunSink::Direct => {
+                insert(&self.0.writer, &[record]).await.map_err(|error| error.explain(&self.0.place))
+            }
+            RunSink::Grouped { queue, .. } => queue
+                .send(Message::Record(Box::new(record)))
+                .await
+                .map_err(|_| Error::store_unavailable("failed to record a run: the store is closed")),
+        }
+    }
+
+    /// Returns when every record taken so far is in the database.
+    pub async fn flush_runs(&self) -> Result<()> {
+        match &self.0.runs {
+            RunSink::Direct => Ok(()),
+            RunSink::Grouped { queue, .. } => ask(queue, Message::Flush).await,
+        }
+    }
+
+    /// The latest runs of `tenant` that `filter` lets through, newest first. With [`RunWrites::Grouped`] the very
+    /// latest may not be there yet.
+    pub async fn list_runs(&self, tenant: &Tenant, limit: u32, filter: &RunFilter) -> Result<Vec<RunRecord>> {
+        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+        query.push(" WHERE tenant = ").push_bind(tenant.to_string());
+        if let Some(action) = &filter.action {
+            query.push(" AND action_trn = ").push_bind(action.to_string());
+        }
+        if filter.failed_only {
+            query.push(" AND status = 'failed'");
+        }
+        query.push(" ORDER BY started_at DESC, id DESC LIMIT ").push_bind(limit);
+        let rows: Vec<RunRow> =
+            query.build_query_as().fetch_all(&self.0.readers).await.map_err(self.failed("read runs"))?;
+        rows.into_iter().map(RunRow::record).collect()
+    }
+
+    /// The run of that id, if it is one of `tenant`'s.
+    pub async fn get_run(&self, tenant: &Tenant, id: RunId) -> Result<Option<RunRecord>> {
+        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+        query
+            .push(" WHERE id = ")
+            .push_bind(id.to_string())
+            .push(" AND tenant = ")
+            .push_bind(tenant.to_string());
+        let row: Option<RunRow> = query
+            .build_query_as()
+            .fetch_optional(&self.0.readers)
+            .await
+            .map_err(self.failed("read a run"))?;
+        row.map(RunRow::record).transpose()
+    }
+}
+
+/// Where records go.
+pub(crate) enum RunSink {
+    Direct,
+    Grouped { queue: mpsc::Sender<Message>, closing: watch::Sender<bool> },
+}
+
+pub(crate) enum Message {
+    Record(Box<RunRecord>),
+    Flush(oneshot::Sender<Result<()>>),
+    Close(oneshot::Sender<Result<()>>),
+}
+
+impl RunSink {
+    pub(crate) fn start(writes: RunWrites, place: &str, writer: &SqlitePool) -> Self {
+        match writes {
+            RunWrites::BeforeAnswer => Self::Direct,
+            RunWrites::Grouped => {
+                let (queue, inbox) = mpsc::channel(RUN_QUEUE_MAX);
+                let (closing, is_closing) = watch::channel(false);
+                let writer = GroupWriter {
+                    place: place.to_owned(),
+                    pool: writer.clone(),
+                    inbox,
+                    is_closing,
+                    group: Vec::new(),
+                };
+                tokio::spawn(writer.run());
+                Self::Grouped { queue, closing }
+            }
+        }
+    }
+
+    /// Writes what was taken; takes nothing more. A second call does nothing.
+    pub(crate) async fn close(&self) -> Result<()> {
+        match self {
+            Self::Direct => Ok(()),
+            Self::Grouped { queue, .. } if queue.is_closed() => Ok(()),
+            Self::Grouped { queue, closing } => {
+                closing.send_replace(true);
+                ask(queue, Message::Close).await
+            }
+        }
+    }
+}
+
+async fn ask(
+    queue: &mpsc::Sender<Message>,
+    message: impl FnOnce(oneshot::Sender<Result<()>>) -> Message,
+) -> Result<()> {
+    let gone = || Error::store_unavailable("failed to write runs: the store is closed");
+    let (reply, answer) = oneshot::channel();
+    queue.send(message(reply)).await.map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())?
+}
+
+/// The one task that writes groups. It ends when the store is closed or every clone of it is dropped, and writes what
+/// is in the queue first.
+struct GroupWriter {
+    place: String,
+    pool: SqlitePool,
+    inbox: mpsc::Receiver<Message>,
+    is_closing: watch::Receiver<bool>,
+    group: Vec<RunRecord>,
+}
+
+impl GroupWriter {
+    async fn run(mut self) {
+        let mut messages = Vec::with_capacity(RUN_GROUP_MAX);
+        let mut waiting = Vec::new();
+        let mut result = Ok(());
+        while self.inbox.recv_many(&mut messages, RUN_GROUP_MAX).await > 0 {
+            for message in messages.drain(..) {
+                match message {
+                    Message::Record(record) => self.group.push(*record),
+                    Message::Flush(reply) => {
+                        // Whoever asked may have gone; the records are written all the same.
+                        let _ = reply.send(self.write().await.map_err(|error| error.explain(&self.place)));
+                    }
+                    Message::Close(reply) => {
+                        self.inbox.close();
+                        waiting.push(reply);
+                    }
+                }
+            }
+            result = result.and(self.write_at_last().await);
+        }
+        for reply in waiting {
+            let _ = reply.send(std::mem::replace(&mut result, Ok(())));
+        }
+    }
+
+    /// Tries until the group is written. Gives up only when the store is being closed.
+    async fn write_at_last(&mut self) -> Result<()> {
+        let mut attempts_closing = 0;
+        while let Err(error) = self.write().await {
+            // A sender that is gone means that every clone of the store is: nobody will call close.
+            let is_closing = *self.is_closing.borrow() || self.is_closing.has_changed().is_err();
+            attempts_closing += u32::from(is_closing);
+            let lost = self.group.len();
+            let error = error.explain(&self.place);
+            tracing::warn!(?error, records = lost, "run records could not be written yet");
+            if attempts_closing >= CLOSING_ATTEMPTS {
+                self.group.clear();
+                return Err(error.context(format!("{lost} run records are lost")));
+            }
+            let mut is_closing_watch = self.is_closing.clone();
+            tokio::select! {
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
+                _ = is_closing_watch.wait_for(|closing| *closing), if !is_closing => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self) -> Result<(), Unwritten> {
+        if !self.group.is_empty() {
+            insert(&self.pool, &self.group).await?;
+            self.group.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Why a group was not written.
+enum Unwritten {
+    Json(Error),
+    Sql(sqlx::Error),
+}
+
+impl Unwritten {
+    fn explain(self, place: &str) -> Error {
+        match self {
+            Self::Json(error) => error,
+            Self::Sql(error) => failure::explain(place, "record a run", error),
+        }
+    }
+}
+
+/// A record as the statement below reads it.
+#[derive(Serialize)]
+struct NewRun<'a> {
+    id: String,
+    tenant: &'a str,
+    action_trn: &'a ActionTrn,
+    connection_trn: &'a openact_core::ConnectionTrn,
+    connector_digest: String,
+    door: Door,
+    dry_run: bool,
+    started_at: String,
+    duration_us: i64,
+    status: &'static str,
+    error_code: Option<ErrorCode>,
+    error_message: Option<&'a str>,
+    host_calls: &'a [HostCall],
+    usage: &'a Usage,
+}
+
+impl<'a> From<&'a RunRecord> for NewRun<'a> {
+    fn from(record: &'a RunRecord) -> Self {
+        Self {
+            id: record.id.to_string(),
+            tenant: record.action.tenant.as_str(),
+            action_trn: &record.action,
+            connection_trn: &record.connection,
+            connector_digest: record.connector_digest.to_string(),
+            door: record.door,
+            dry_run: record.dry_run,
+            started_at: time_text(record.started_at),
+            duration_us: i64::try_from(record.duration_us).unwrap_or(i64::MAX),
+            status: if record.failure.is_none() { OK } else { FAILED },
+            error_code: record.failure.as_ref().map(|(code, _)| *code),
+            error_message: record.failure.as_ref().map(|(_, message)| message.as_str()),
+            host_calls: &record.host_calls,
+            usage: &record.usage,
+        }
+    }
+}
+
+const OK: &str = "ok";
+const FAILED: &str = "failed";
+
+/// One statement however many records: a round trip to SQLite's thread costs more than a row. An id that is there
+/// already is the same record, tried again after a commit whose answer got lost.
+async fn insert(writer: &SqlitePool, records: &[RunRecord]) -> Result<(), Unwritten> {
+    let rows: Vec<NewRun<'_>> = records.iter().map(NewRun::from).collect();
+    let rows = json_text(&rows).map_err(Unwritten::Json)?;
+    sqlx::query(
+        "INSERT INTO runs (id, tenant, action_trn, connection_trn, connector_digest, door, dry_run, started_at,
+             duration_us, status, error_code, error_message, host_calls_json, usage_json)
+         SELECT value ->> 'id', value ->> 'tenant', value ->> 'action_trn', value ->> 'connection_trn',
+             value ->> 'connector_digest', value ->> 'door', value ->> 'dry_run', value ->> 'started_at',
+             value ->> 'duration_us', value ->> 'status', value ->> 'error_code', value ->> 'error_message',
+             value -> 'host_calls', value -> 'usage'
+         FROM json_each(?) WHERE true ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(rows)
+    .execute(writer)
+    .await
+    .map(drop)
+    .map_err(Unwritten::Sql)
+}
+
+const COLUMNS: &str =
+    "SELECT id, action_trn, connection_trn, connector_digest, door, dry_run, started_at, duration_us,
+    status, error_code, error_message, host_calls_json, usage_json FROM runs";
+
+#[derive(FromRow)]
+struct RunRow {
+    id: String,
+    action_trn: String,
+    connection_trn: String,
+    connector_digest: String,
+    door: String,
+    dry_run: bool,
+    started_at: String,
+    duration_us: i64,
+    status: String,
+    error_code: Option<String>,
+    error_message: Option<String>,
+    host_calls_json: String,
+    usage_json: String,
+}
+
+impl RunRow {
+    fn record(self) -> Result<RunRecord> {
+        let row = Row { table: "runs", key: &self.id };
+        let failure = match (&*self.status, &self.error_code) {
+            (OK, None) => None,
+            (FAILED, Some(code)) => {
+                let code = code.parse().map_err(|()| row.damaged("error_code", "not a code"))?;
+                Some((code, self.error_message.unwrap_or_default()))
+            }
+            _ => return Err(damaged("runs", &self.id, "status", "it does not fit error_code")),
+        };
+        let digest: ComponentDigest = row.parse("connector_digest", &self.connector_digest)?;
+        Ok(RunRecord {
+            id: row.parse("id", &self.id)?,
+            action: row.parse("action_trn", &self.action_trn)?,
+            connection: row.parse("connection_trn", &self.connection_trn)?,
+            connector_digest: digest,
+            door: serde_json::from_value(self.door.into()).map_err(|error| row.damaged("door", error))?,
+            dry_run: self.dry_run,
+            started_at: row.parse("started_at", &self.started_at)?,
+            duration_us: row.unsigned("duration_us", self.duration_us)?,
+            failure,
+            host_calls: row.json("host_calls_json", &self.host_calls_json)?,
+            usage: row.json("usage_json", &self.usage_json)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection, SqliteConnection};
+
+    use super::*;
+    use crate::{KeySource, MasterKey, StoreUrl, open::Pools};
+
+    /// A store that does not wait for locks, and somebody who holds the lock of its file.
+    async fn locked(folder: &tempfile::TempDir) -> (Store, SqliteConnection) {
+        let path = folder.path().join("t.db");
+        let pools = Pools::open(&StoreUrl::file(&path), Duration::ZERO).await.unwrap();
+        let store =
+            Store::assemble(pools, KeySource::Key(MasterKey::ephemeral().unwrap()), RunWrites::Grouped);
+        let mut holder = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut holder).await.unwrap();
+        (store, holder)
+    }
+
+    fn record() -> RunRecord {
+        RunRecord {
+            id: RunId(uuid::Uuid::now_v7()),
+            action: "trn:openact:default:action/http/a@v1".parse().unwrap(),
+            connection: "trn:openact:default:connection/http/c@v1".parse().unwrap(),
+            connector_digest: ComponentDigest([1; 32]),
+            door: Door::Cli,
+            dry_run: false,
+            started_at: openact_core::Timestamp::UNIX_EPOCH,
+            duration_us: 1,
+            failure: None,
+            host_calls: Vec::new(),
+            usage: Usage::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a2_a_locked_database_delays_a_record_and_loses_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, mut holder) = locked(&folder).await;
+        let record = record();
+        let id = record.id;
+        store.record_run(record).await.unwrap();
+        let error = store.flush_runs().await.unwrap_err();
+        assert!(error.code == ErrorCode::StoreUnavailable && error.retryable(), "{error:?}");
+        assert!(
+            error.message.contains("locked by another process") && error.message.contains("t.db"),
+            "{error:?}"
+        );
+        sqlx::query("COMMIT").execute(&mut holder).await.unwrap();
+        store.flush_runs().await.unwrap();
+        assert!(store.get_run(&Tenant::default(), id).await.unwrap().is_some());
+        store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a2_closing_gives_up_at_last_and_says_what_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _holder) = locked(&folder).await;
+        for _ in 0..3 {
+            store.record_run(record()).await.unwrap();
+        }
+        let error = store.close().await.unwrap_err();
+        assert!(error.message.starts_with("3 run records are lost"), "{error:?}");
+        assert_eq!(store.record_run(record()).await.unwrap_err().code, ErrorCode::StoreUnavailable);
+    }
+}
