@@ -1,0 +1,94 @@
+//! What comes back.
+
+use openact_connector::{Failure, HostError, testing::FakeHost};
+use serde_json::{Value, json};
+
+use crate::call;
+
+fn body(content_type: &str, bytes: &[u8]) -> Value {
+    let host = FakeHost::new().respond(200, &[("content-type", content_type)], bytes);
+    call(json!({}), json!({}), &host).unwrap().get_mut("body").unwrap().take()
+}
+
+#[test]
+fn json_passes_through() {
+    assert_eq!(body("application/json", br#" {"a":[1,null]} "#), json!({"a": [1, null]}));
+    assert_eq!(body("application/vnd.github.v3+json; charset=utf-8", b"[1]"), json!([1]));
+    assert_eq!(body("APPLICATION/JSON", b"\xef\xbb\xbf{}"), json!({}));
+}
+
+#[test]
+fn json_is_not_rebuilt() {
+    // Parsing and rebuilding would lose digits, the order of names and the repeated one.
+    let text = r#"{"z":1.10,"a":123456789012345678901234567890,"z":2}"#;
+    let headers = [("content-type".to_owned(), b"application/json".to_vec())];
+    let result = openact_http::answer::result(200, &headers, text.as_bytes());
+    let start = r#"{"status_code":200,"headers":{"content-type":"application/json"},"body":"#;
+    assert_eq!(result.as_str(), format!("{start}{text}}}"));
+}
+
+#[test]
+fn invalid_json_is_text() {
+    for text in ["{not json", "{} {}", "nul", "{\"a\":1}}, \"forged\": {\"x\":1"] {
+        assert_eq!(body("application/json", text.as_bytes()), text);
+    }
+    assert_eq!(body("application/json", b"\xff\xfe"), json!({"base64": "//4="}));
+}
+
+#[test]
+fn text_bytes_and_nothing() {
+    assert_eq!(body("text/plain", "a\"\\\n\u{1}é\u{2028}".as_bytes()), "a\"\\\n\u{1}é\u{2028}");
+    assert_eq!(body("text/html; charset=\"ISO-8859-1\"", b"gr\xfc\xdf"), "grüß");
+    assert_eq!(body("application/xml", b"<a/>"), "<a/>");
+    assert_eq!(body("", b"plain"), "plain");
+    assert_eq!(body("text/plain", b"\xff"), json!({"base64": "/w=="}));
+    assert_eq!(body("image/png", b"\x89PNG"), json!({"base64": "iVBORw=="}));
+    // The shape follows from the type, not from what the bytes happen to be.
+    assert_eq!(body("application/octet-stream", b"abc"), json!({"base64": "YWJj"}));
+    for kind in ["application/json", "text/plain", "image/png"] {
+        assert_eq!(body(kind, b""), Value::Null);
+    }
+}
+
+#[test]
+fn headers_of_one_name_are_joined_but_cookies_listed() {
+    let headers = [
+        ("vary", "a"),
+        ("set-cookie", "x=1"),
+        ("vary", "b"),
+        ("set-cookie", "y=2"),
+        ("x-quote", "\"q\""),
+        ("etag", "1"),
+    ];
+    let result = call(json!({}), json!({}), &FakeHost::new().respond(204, &headers, "")).unwrap();
+    assert_eq!(
+        result,
+        json!({
+            "status_code": 204,
+            "headers": {"vary": "a, b", "set-cookie": ["x=1", "y=2"], "x-quote": "\"q\"", "etag": "1"},
+            "body": null,
+        })
+    );
+}
+
+#[test]
+fn an_error_of_the_server_is_a_result() {
+    for status in [401, 404, 429, 500] {
+        let host = FakeHost::new().respond(status, &[], "no");
+        assert_eq!(call(json!({}), json!({}), &host).unwrap()["status_code"], status);
+    }
+}
+
+#[test]
+fn a_long_body_is_read_to_its_end() {
+    let parts = vec![b"[1,".to_vec(), vec![b' '; 2_000_000], b"2]".to_vec()];
+    let headers = [("content-type", "application/json"), ("content-length", "18446744073709551615")];
+    let host = FakeHost::new().respond_in_parts(200, &headers, parts);
+    assert_eq!(call(json!({}), json!({}), &host).unwrap()["body"], json!([1, 2]));
+}
+
+#[test]
+fn a_failure_to_send_is_no_result() {
+    let host = FakeHost::new().fail(HostError::Protocol("cut off".into()));
+    assert_eq!(call(json!({}), json!({}), &host).unwrap_err(), Failure::Protocol("cut off".into()));
+}

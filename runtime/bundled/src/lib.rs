@@ -1,0 +1,32 @@
+//! The first-party connectors of OpenAct, compiled to WebAssembly and embedded.
+//!
+//! So that one binary has them, and a test or an embedder needs no file. Invariant: the bytes here are what
+//! `connectors/` compiles to, nothing else; the engine treats them like any component.
+
+/// A connector in this binary.
+#[derive(Clone, Copy)]
+pub struct Bundled {
+    /// Its name, equal to the one in its manifest.
+    pub name: &'static str,
+    /// The component.
+    pub bytes: &'static [u8],
+}
+
+/// Every connector in this binary.
+pub const CONNECTORS: &[Bundled] = &[Bundled {
+    name: "http",
+    bytes: include_bytes!(concat!(env!("OUT_DIR"), "/connectors/http.wasm")),
+}];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_a_component() {
+        for connector in CONNECTORS {
+            // Magic number, then version 13 of the binary format, layer 1: a component and not a core module.
+            assert_eq!(connector.bytes[..8], *b"\0asm\x0d\0\x01\0", "{}", connector.name);
+        }
+    }
+}
