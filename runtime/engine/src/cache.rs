@@ -161,3 +161,96 @@ fn write_private(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     }
     written
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smallest component there is.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    struct Kept {
+        engine: wasmtime::Engine,
+        folder: tempfile::TempDir,
+        digest: ComponentDigest,
+    }
+
+    impl Kept {
+        fn new() -> Self {
+            let kept = Self {
+                engine: wasmtime::Engine::default(),
+                folder: tempfile::tempdir().unwrap(),
+                digest: ComponentDigest([7; 32]),
+            };
+            let manifest: Manifest = serde_json::from_value(serde_json::json!({
+                "name": "it", "version": "1.0.0", "summary": "", "connection_schema": {}, "operations": [],
+                "default_operation": "x", "needs": [],
+            }))
+            .unwrap();
+            let compiled = kept.engine.precompile_component(EMPTY).unwrap();
+            kept.cache().put(kept.digest, &manifest, &compiled);
+            kept
+        }
+
+        fn cache(&self) -> CompiledCache {
+            let key = CacheKey::from_file_or_create(&self.folder.path().join("key")).unwrap();
+            CompiledCache::new(self.folder.path().join("compiled"), key, &self.engine)
+        }
+
+        fn is_used(&self, digest: ComponentDigest) -> bool {
+            self.cache().get(&self.engine, digest).is_some()
+        }
+
+        fn file(&self, digest: ComponentDigest) -> PathBuf {
+            self.folder.path().join("compiled").join(self.cache().name(digest))
+        }
+    }
+
+    #[test]
+    fn s9_what_was_kept_is_used_by_the_next_process() {
+        let kept = Kept::new();
+        assert!(kept.is_used(kept.digest));
+    }
+
+    #[test]
+    fn s9_a_changed_or_truncated_file_is_never_used() {
+        let kept = Kept::new();
+        let (path, whole) = (kept.file(kept.digest), fs::read(kept.file(kept.digest)).unwrap());
+        for index in [0, MAC_BYTES, MAC_BYTES + 5, whole.len() - 1] {
+            let mut bytes = whole.clone();
+            bytes[index] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            assert!(!kept.is_used(kept.digest), "byte {index}");
+        }
+        for length in [0, 10, MAC_BYTES, MAC_BYTES + 2, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert!(!kept.is_used(kept.digest), "length {length}");
+        }
+    }
+
+    #[test]
+    fn s9_one_components_file_is_not_used_for_another() {
+        let kept = Kept::new();
+        let other = ComponentDigest([8; 32]);
+        fs::copy(kept.file(kept.digest), kept.file(other)).unwrap();
+        assert!(!kept.is_used(other));
+    }
+
+    #[test]
+    fn s9_a_file_made_with_another_key_is_not_used() {
+        let kept = Kept::new();
+        fs::write(kept.folder.path().join("key"), [1; 32]).unwrap();
+        assert!(!kept.is_used(kept.digest));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn s9_folder_file_and_key_are_the_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let kept = Kept::new();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&kept.folder.path().join("compiled")), 0o700);
+        assert_eq!(mode(&kept.file(kept.digest)), 0o600);
+        assert_eq!(mode(&kept.folder.path().join("key")), 0o600);
+    }
+}

@@ -188,3 +188,58 @@ impl AppliedCredential {
             .fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(injection: Injection, url: &str, headers: &[(&str, &str)]) -> (String, http::HeaderMap) {
+        let origin = Origin::parse_grant("https://api.example.com").unwrap();
+        let credential = AppliedCredential::new(Credential { origin, injections: vec![injection] }).unwrap();
+        let mut url = Url::parse(url).unwrap();
+        let mut map = http::HeaderMap::new();
+        for (name, value) in headers {
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
+        }
+        credential.apply(&mut url, &mut map);
+        (url.to_string(), map)
+    }
+
+    #[test]
+    fn c4_a_credential_replaces_what_has_its_name() {
+        let injection = Injection::Header { name: "x-api-key".into(), value: "real".into() };
+        let (_, headers) =
+            applied(injection, "https://api.example.com/", &[("X-API-Key", "a"), ("x-api-key", "b")]);
+        let values: Vec<_> = headers.get_all("x-api-key").iter().collect();
+        assert_eq!(values, ["real"]);
+        assert!(values[0].is_sensitive());
+
+        let injection = Injection::Query { name: "key".into(), value: "real&x".into() };
+        let (url, _) = applied(injection, "https://api.example.com/?key=a&q=1&k%65y=b", &[]);
+        assert_eq!(url, "https://api.example.com/?q=1&key=real%26x");
+
+        let injection = Injection::Cookie { name: "sid".into(), value: "real".into() };
+        let (_, headers) = applied(
+            injection,
+            "https://api.example.com/",
+            &[("cookie", "sid=a; theme=dark"), ("cookie", "sid =b")],
+        );
+        let cookies: Vec<_> = headers.get_all("cookie").iter().collect();
+        assert_eq!(cookies, ["theme=dark; sid=real"]);
+    }
+
+    #[test]
+    fn c1_a_log_line_loses_the_credential_and_its_bare_token() {
+        let origin = Origin::parse_grant("https://api.example.com").unwrap();
+        let injections =
+            vec![Injection::Header { name: "authorization".into(), value: "Bearer hunter2".into() }];
+        let credential = AppliedCredential::new(Credential { origin, injections }).unwrap();
+        assert_eq!(
+            credential.redact("sent Bearer hunter2, token hunter2"),
+            "sent [redacted], token [redacted]"
+        );
+    }
+}
