@@ -1,0 +1,51 @@
+# On a machine with rustup, a C compiler, make and git: `make demo` for a tour, `make test` for every test.
+
+.DEFAULT_GOAL := help
+
+# A shell opened before rustup was installed does not have this yet; what it has comes first.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+DENY_VERSION := 0.20.2
+# Guests are workspaces of their own: see Cargo.toml, `exclude`.
+GUESTS := connectors tests/guests
+WASM := --target wasm32-wasip2
+
+.PHONY: help setup demo test bench lint fmt clippy doc deny
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install the pinned Rust toolchain and its wasm target, if they are missing
+	@sh .ci/setup
+
+demo: setup ## a tour with nothing configured and no network: an allowed call, a denied call, timings
+	cargo run --locked --release -p openact-cli -- demo
+
+# The connectors' own tests run natively, against a fake host; then everything else, with real sandboxes.
+test: setup ## every test, the documentation's examples included
+	cargo test --locked --workspace --manifest-path connectors/Cargo.toml
+	cargo test --locked --workspace
+
+bench: setup ## the figures of README.md, as a table and in bench.json
+	cargo run --locked --profile dist -p openact-tests --bin bench
+
+lint: fmt clippy doc deny ## what a change has to pass beside the tests
+
+fmt: ## formatting, checked (to apply it: cargo fmt)
+	cargo fmt --all --check
+	@for guests in $(GUESTS); do (set -x; cargo fmt --all --check --manifest-path $$guests/Cargo.toml) || exit 1; done
+
+clippy: setup ## clippy, warnings denied
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets --manifest-path connectors/Cargo.toml -- -D warnings
+	cd tests/guests && cargo clippy --locked --workspace $(WASM) -- -D warnings
+
+doc: setup ## the API documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --manifest-path connectors/Cargo.toml
+
+deny: ## duplicate versions, licences and sources of dependencies
+	@cargo deny --version >/dev/null 2>&1 || { \
+	  echo "openact: cargo-deny is missing; run: cargo install --locked cargo-deny --version $(DENY_VERSION)" >&2; exit 1; }
+	@for workspace in . $(GUESTS); do \
+	  (set -x; cargo deny --locked --manifest-path $$workspace/Cargo.toml check -A unmatched-skip -A unnecessary-skip bans licenses sources) || exit 1; done
