@@ -140,3 +140,29 @@ fn every_guest_has_a_host_test_that_names_it() {
     }
     no_violations(found);
 }
+
+#[test]
+fn every_promise_of_the_readme_has_its_tests() {
+    let readme = fs::read_to_string(root().join("tests/README.md")).unwrap();
+    let sources = sources();
+    let mut rows = 0;
+    let mut found = Vec::new();
+    for row in readme.lines().filter_map(|line| line.strip_prefix("| ")) {
+        let mut cells = row.split(" | ");
+        let (Some(id), Some(_), Some(files)) = (cells.next(), cells.next(), cells.next()) else { continue };
+        let numbered = id.len() > 1 && id[1..].bytes().all(|digit| digit.is_ascii_digit());
+        if !numbered {
+            continue;
+        }
+        rows += 1;
+        let named = format!("fn {}_", id.to_lowercase());
+        // Between backticks: every second piece.
+        for file in files.split('`').skip(1).step_by(2) {
+            if !sources.iter().any(|source| source.name == file && source.text.contains(&named)) {
+                found.push(format!("{file} has no test named {}_…", id.to_lowercase()));
+            }
+        }
+    }
+    assert!(rows > 10, "the table was not found");
+    no_violations(found);
+}
