@@ -1,0 +1,99 @@
+//! One invocation, from arguments to exit code.
+//!
+//! ```text
+//! arguments ─► settings ─► command ─┬─► close (run records are written) ─► print ─► exit code
+//!                          Ctrl-C ──┘
+//! ```
+//!
+//! Invariant: the result is printed last, when nothing can fail any more but the printing.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use openact::{Error, OpenAct, Result};
+use tokio::sync::OnceCell;
+
+use crate::{args::Cli, commands, exit_code, failure::Failure, logs, output, settings::Settings};
+
+/// What commands work with.
+pub(crate) struct App {
+    pub(crate) settings: Settings,
+    openact: OnceCell<OpenAct>,
+}
+
+impl App {
+    /// OpenAct over the user's database, opened at the first call.
+    pub(crate) async fn openact(&self) -> Result<&OpenAct> {
+        self.openact
+            .get_or_try_init(|| async { OpenAct::builder().store(self.settings.store()?).build().await })
+            .await
+    }
+
+    /// OpenAct without a database. A command uses either this or [`App::openact`].
+    pub(crate) async fn without_database(&self) -> Result<&OpenAct> {
+        self.openact.get_or_try_init(|| OpenAct::builder().build()).await
+    }
+
+    async fn close(&self) {
+        if let Some(openact) = self.openact.get()
+            && let Err(error) = openact.close().await
+        {
+            // The command did what it was asked; answering that it failed would make a caller do it again.
+            tracing::error!("failed to close the store: {error:?}");
+        }
+    }
+}
+
+/// Everything after the first line of `main`.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return output::usage(&usage),
+    };
+    let settings = Settings::new(cli.global);
+    logs::start(&settings.logs, settings.stderr.color);
+    // One worker for the call and one beside it: more would only take longer to start.
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return output::failure(&settings, &Error::internal("failed to start").because(error).into());
+        }
+    };
+    let app = App { settings, openact: OnceCell::new() };
+    let done = runtime.block_on(async {
+        let done = tokio::select! {
+            done = commands::run(&app, cli.command) => done,
+            signal = interrupted() => Err(Failure::Interrupted(signal)),
+        };
+        app.close().await;
+        done
+    });
+    // A thread may still wait for standard input; it ends with the process.
+    runtime.shutdown_background();
+    match done {
+        Ok(output) => output::result(&app.settings, &output),
+        Err(failure) => output::failure(&app.settings, &failure),
+    }
+}
+
+/// Waits for the user, or the system, to ask the process to end; gives the exit code that says so.
+async fn interrupted() -> u8 {
+    #[cfg(unix)]
+    if let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        return tokio::select! {
+            code = ctrl_c() => code,
+            _ = terminated.recv() => exit_code::TERMINATED,
+        };
+    }
+    ctrl_c().await
+}
+
+async fn ctrl_c() -> u8 {
+    match tokio::signal::ctrl_c().await {
+        Ok(()) => exit_code::INTERRUPTED,
+        Err(error) => {
+            tracing::debug!("Ctrl-C cannot be noticed: {error}");
+            std::future::pending().await
+        }
+    }
+}

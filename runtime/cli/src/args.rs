@@ -1,0 +1,274 @@
+//! The arguments as typed.
+//!
+//! Invariant: what can be told from the arguments alone is refused here, with exit code 2; nothing is read or opened.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use openact::{Capability, ConnectorName, Tenant, settings};
+
+/// Run actions against other systems through sandboxed WebAssembly connectors.
+#[derive(Debug, Parser)]
+#[command(
+    name = "openact",
+    version,
+    propagate_version = true,
+    after_help = "\
+Examples:
+  openact demo
+  openact import connectors.yaml
+  openact run http/get-user --set login=octocat
+  openact run http/get-user --config connectors.yaml     (no database)
+
+Exit codes: 0 ok, 1 internal, 2 usage, 3 invalid configuration or input, 4 not found, 5 denied,
+6 authorisation required, 7 upstream or network, 8 timeout, 9 connector crashed or over a limit,
+10 store unavailable, 130 interrupted"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The database: sqlite://PATH or sqlite::memory: [default: a file in your data folder]
+    // The value is hidden because the URL of a database may hold a password.
+    #[arg(long, global = true, value_name = "URL", env = settings::OPENACT_DB, hide_env_values = true)]
+    pub(crate) db: Option<String>,
+    /// Whose configuration
+    #[arg(long, global = true, value_name = "NAME", env = settings::OPENACT_TENANT, hide_env_values = true, default_value = "default")]
+    pub(crate) tenant: Tenant,
+    /// How results are written [default: table on a terminal, json elsewhere]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+    /// Show errors only
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Show more of what happens; up to three times
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// No colours (NO_COLOR does the same)
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+    /// How logs are written
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    Json,
+    Yaml,
+    /// Text without quotes, rows without a frame
+    Raw,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// A tour in under a minute: nothing configured, no network, nothing left behind
+    Demo,
+    /// Run one action; its result goes to standard output
+    #[command(visible_alias = "execute")]
+    Run(Run),
+    /// Bring the database to the current schema
+    Migrate,
+    /// Import configuration files into the database
+    Import(Import),
+    /// List what is stored
+    List(List),
+    /// Show one action, connection or run
+    #[command(after_help = "Examples:\n  openact show http/get-user\n  openact show http/get-user@v2")]
+    Show {
+        /// connector/name, connector/name@vN, a name alone, a TRN, or a run id
+        reference: String,
+    },
+    /// Write the configuration as a file that import reads; secrets become ${…} placeholders
+    Export(Export),
+    /// Connectors: list, inspect, install, remove
+    #[command(subcommand)]
+    Connector(Connector),
+    /// Print a completion script for a shell
+    #[command(after_help = "To install:
+  bash   openact completions bash > ~/.local/share/bash-completion/completions/openact
+  zsh    openact completions zsh > ~/.zfunc/_openact    (with fpath+=~/.zfunc before compinit)
+  fish   openact completions fish > ~/.config/fish/completions/openact.fish")]
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  openact run http/get-user --set login=octocat
+  openact run http/create-issue --input @issue.json --set labels='[\"bug\"]'
+  echo '{\"login\": \"octocat\"}' | openact run http/get-user --input -
+  openact run http/get-user --config connectors.yaml --show-run")]
+pub(crate) struct Run {
+    /// connector/name, connector/name@vN, a name alone, or a TRN
+    pub(crate) action: String,
+    /// The input: JSON, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    pub(crate) input: Option<String>,
+    /// One field of the input, over --input; a.b=1 reaches inside, and what is not JSON is text
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Run straight from a configuration file, without a database
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Vec<PathBuf>,
+    /// Run straight from configuration given as JSON, without a database
+    #[arg(long, value_name = "JSON", conflicts_with = "config")]
+    pub(crate) config_json: Option<String>,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print the run record as JSON on standard error
+    #[arg(long)]
+    pub(crate) show_run: bool,
+    /// The deadline: 500ms, 30s, 2m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Write the result to a file instead
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  openact import connectors.yaml --dry-run
+  openact import base.yaml team.yaml --secrets reference")]
+pub(crate) struct Import {
+    /// YAML or JSON; several are imported in order, all of them or none
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// What happens to what is stored already
+    #[arg(long, value_name = "HOW", default_value = "reuse-if-unchanged")]
+    pub(crate) versioning: Versioning,
+    /// What becomes of ${VAR} in a secret
+    #[arg(long, value_name = "HOW", default_value = "seal")]
+    pub(crate) secrets: Secrets,
+    /// Print the plan and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Versioning {
+    /// A new version of everything
+    AlwaysBump,
+    /// A new version of what changed
+    ReuseIfUnchanged,
+    /// Keep what exists, create what is missing
+    ForceRollback,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Secrets {
+    /// Its value is sealed in the database
+    Seal,
+    /// It stays a reference to the variable, read at every call
+    Reference,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    pub(crate) what: Listed,
+    /// Only of this connector
+    #[arg(long, value_name = "NAME", value_parser = ConnectorName::canonical)]
+    pub(crate) connector: Option<ConnectorName>,
+    /// How many runs, newest first
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Listed {
+    Connectors,
+    Connections,
+    Actions,
+    Runs,
+    Secrets,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  openact export --output backup.yaml
+  openact export --connector http --format json")]
+pub(crate) struct Export {
+    /// Write to a file, in the format of its extension
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Only of this connector; may be given several times
+    #[arg(long, value_name = "NAME", value_parser = ConnectorName::canonical)]
+    pub(crate) connector: Vec<ConnectorName>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Connector {
+    /// List the connectors: those that are part of OpenAct and those installed
+    List,
+    /// Show what a connector says of itself
+    Inspect {
+        /// A component file, or the name of a connector
+        #[arg(value_name = "FILE|NAME")]
+        what: String,
+    },
+    /// Install a component, in place of an earlier one of the same name
+    Install {
+        file: PathBuf,
+        /// A host function the connector asks for and may use; may be given several times
+        #[arg(long, value_name = "CAPABILITY", value_parser = capability)]
+        grant: Vec<Capability>,
+    },
+    /// Remove an installed connector that no connection uses
+    Remove {
+        #[arg(value_parser = ConnectorName::canonical)]
+        name: ConnectorName,
+    },
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() && key.split('.').all(|part| !part.is_empty()) => {
+            Ok((key.to_owned(), value.to_owned()))
+        }
+        _ => Err("expected key=value, where the key may be dotted: a.b=1".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    openact::parse_duration(text)
+        .map_err(|error| format!("{error}; {}", error.hint.as_deref().unwrap_or_default()))
+}
+
+fn capability(text: &str) -> Result<Capability, String> {
+    serde_json::from_value(text.into())
+        .map_err(|_| "expected one of: http, sockets, reveal-credential, state, emit".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_database_url_is_not_in_the_help() {
+        let help =
+            Cli::command().mut_arg("db", |arg| arg.env(settings::OPENACT_DB)).render_long_help().to_string();
+        assert!(help.contains("[env: OPENACT_DB]"), "{help}");
+    }
+}

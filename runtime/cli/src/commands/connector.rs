@@ -1,0 +1,64 @@
+//! `openact connector`: which connectors there are, what they say of themselves, third-party ones.
+
+use std::path::Path;
+
+use openact::{ConnectorInfo, ConnectorName, Error, OpenAct, Result};
+use serde_json::{Value, json};
+
+use crate::{
+    app::App,
+    args::Connector,
+    output::{List, Output},
+};
+
+pub(crate) async fn connector(app: &App, command: Connector) -> Result<Output> {
+    match command {
+        Connector::List => Ok(Output::List(list(app.openact().await?, None).await?)),
+        Connector::Inspect { what } => inspect(app, &what).await.map(Output::Record),
+        Connector::Install { file, grant } => {
+            let info = app.openact().await?.install_connector_file(&file, grant).await?;
+            let line =
+                format!("installed {} {} ({})\n", info.manifest.name, info.manifest.version, info.digest);
+            Ok(Output::Lines(line, to_json(&info)?))
+        }
+        Connector::Remove { name } => {
+            app.openact().await?.remove_connector(&name).await?;
+            Ok(Output::Lines(format!("removed {name}\n"), json!({ "removed": name })))
+        }
+    }
+}
+
+/// Every connector, or the one of that name.
+pub(crate) async fn list(openact: &OpenAct, only: Option<&ConnectorName>) -> Result<List> {
+    let mut list = List {
+        header: &["connector", "version", "source", "needs", "summary"],
+        rows: vec![],
+        records: vec![],
+    };
+    for info in openact.list_connectors().await? {
+        let record = to_json(&info)?;
+        let (manifest, source) =
+            (info.manifest, record.get("source").and_then(Value::as_str).unwrap_or_default());
+        if only.is_some_and(|only| *only != manifest.name) {
+            continue;
+        }
+        let needs = manifest.needs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let cells = [manifest.name.as_str(), &manifest.version, source, &needs, &manifest.summary];
+        list.rows.push(cells.map(str::to_owned).to_vec());
+        list.records.push(record);
+    }
+    Ok(list)
+}
+
+async fn inspect(app: &App, what: &str) -> Result<Value> {
+    let path = Path::new(what);
+    // A file needs no database to be looked at.
+    if path.is_file() || what.contains(['/', '\\']) || what.ends_with(".wasm") {
+        return to_json(&app.without_database().await?.inspect_connector_file(path).await?);
+    }
+    to_json(&app.openact().await?.connector_info(&ConnectorName::canonical(what)?).await?)
+}
+
+fn to_json(info: &ConnectorInfo) -> Result<Value> {
+    serde_json::to_value(info).map_err(|error| Error::internal("failed to write a manifest").because(error))
+}

@@ -1,0 +1,52 @@
+//! `openact run`: one action, from the database or straight from a file. Standard output is its result.
+
+use openact::{Door, Format, OpenAct, Request, Result, manage::ImportOptions};
+
+use crate::{
+    app::App,
+    args,
+    commands::input,
+    output::{self, Output},
+};
+
+pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
+    // Read first: a mistake in the input should not have to wait for a database.
+    let input = input::read(args.input.clone(), &args.set).await?;
+    let openact = opened(app, &args).await?;
+    let request = Request {
+        tenant: app.settings.tenant.clone(),
+        action: args.action,
+        input,
+        timeout: args.timeout,
+        dry_run: args.dry_run,
+        door: Door::Cli,
+    };
+    let execution = openact.execute(request).await;
+    if let Some(run) = execution.run.filter(|_| args.show_run) {
+        output::to_stderr(&format!("{}\n", run.to_json()));
+    }
+    let result = Output::Json(execution.result?.as_str().to_owned());
+    match args.output {
+        None => Ok(result),
+        Some(path) => {
+            output::to_file(&path, &result.render(app.settings.format, false)?)?;
+            Ok(Output::Nothing)
+        }
+    }
+}
+
+/// OpenAct with the configuration to run from.
+async fn opened<'a>(app: &'a App, args: &args::Run) -> Result<&'a OpenAct> {
+    let options = ImportOptions { tenant: app.settings.tenant.clone(), ..Default::default() };
+    if let Some(text) = &args.config_json {
+        let openact = app.without_database().await?;
+        openact.import_text("--config-json", text, Format::Json, &options).await?;
+        return Ok(openact);
+    }
+    if args.config.is_empty() {
+        return app.openact().await;
+    }
+    let openact = app.without_database().await?;
+    openact.import_files(&args.config, &options).await?;
+    Ok(openact)
+}
