@@ -1,7 +1,7 @@
 //! The table `runs`, written off the call's path.
 //!
 //! ```text
-//! record_run ─► queue (RUN_QUEUE_MAX; full: the caller waits) ─► one task: up to RUN_GROUP_MAX in one statement
+//! record_run ─► queue (RUN_QUEUE_MAX; full: the caller waits) ─► one task: up to RUN_GROUP_MAX in one transaction
 //! ```
 //!
 //! Invariant: a record that [`Store::record_run`] took is written. A locked database or a full disk delays it, and the
@@ -10,12 +10,11 @@
 use std::time::Duration;
 
 use openact_core::{
-    ActionTrn, Error, ErrorCode, Result, Tenant,
+    ActionTrn, Error, Result, Tenant,
     limits::{RUN_GROUP_MAX, RUN_QUEUE_MAX},
     manifest::ComponentDigest,
-    run::{Door, HostCall, RunId, RunRecord, Usage},
+    run::{RunId, RunRecord},
 };
-use serde::Serialize;
 use sqlx::{FromRow, QueryBuilder, Sqlite, SqlitePool};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -244,68 +243,60 @@ impl Unwritten {
     }
 }
 
-/// A record as the statement below reads it.
-#[derive(Serialize)]
-struct NewRun<'a> {
-    id: String,
-    tenant: &'a str,
-    action_trn: &'a ActionTrn,
-    connection_trn: &'a openact_core::ConnectionTrn,
-    connector_digest: String,
-    door: Door,
-    dry_run: bool,
-    started_at: String,
-    duration_us: i64,
-    status: &'static str,
-    error_code: Option<ErrorCode>,
-    error_message: Option<&'a str>,
-    host_calls: &'a [HostCall],
-    usage: &'a Usage,
-}
-
-impl<'a> From<&'a RunRecord> for NewRun<'a> {
-    fn from(record: &'a RunRecord) -> Self {
-        Self {
-            id: record.id.to_string(),
-            tenant: record.action.tenant.as_str(),
-            action_trn: &record.action,
-            connection_trn: &record.connection,
-            connector_digest: record.connector_digest.to_string(),
-            door: record.door,
-            dry_run: record.dry_run,
-            started_at: time_text(record.started_at),
-            duration_us: i64::try_from(record.duration_us).unwrap_or(i64::MAX),
-            status: if record.failure.is_none() { OK } else { FAILED },
-            error_code: record.failure.as_ref().map(|(code, _)| *code),
-            error_message: record.failure.as_ref().map(|(_, message)| message.as_str()),
-            host_calls: &record.host_calls,
-            usage: &record.usage,
-        }
-    }
-}
-
 const OK: &str = "ok";
 const FAILED: &str = "failed";
 
-/// One statement however many records: a round trip to SQLite's thread costs more than a row. An id that is there
-/// already is the same record, tried again after a commit whose answer got lost.
+/// Rows per statement, the largest that fits first. A round trip to SQLite's thread costs more than a row, and with
+/// few sizes every statement is prepared once.
+const ROWS_PER_STATEMENT: [usize; 4] = [64, 16, 4, 1];
+
+/// Inserts all of `records` or none. An id that is there already is the same record, tried again after a commit whose
+/// answer got lost.
 async fn insert(writer: &SqlitePool, records: &[RunRecord]) -> Result<(), Unwritten> {
-    let rows: Vec<NewRun<'_>> = records.iter().map(NewRun::from).collect();
-    let rows = json_text(&rows).map_err(Unwritten::Json)?;
-    sqlx::query(
+    let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(Unwritten::Sql)?;
+    let mut rest = records;
+    for rows in ROWS_PER_STATEMENT {
+        while let Some((chunk, after)) = rest.split_at_checked(rows) {
+            insert_query(chunk)
+                .map_err(Unwritten::Json)?
+                .build()
+                .execute(&mut *tx)
+                .await
+                .map_err(Unwritten::Sql)?;
+            rest = after;
+        }
+    }
+    tx.commit().await.map_err(Unwritten::Sql)
+}
+
+fn insert_query(records: &[RunRecord]) -> Result<QueryBuilder<Sqlite>> {
+    let mut query = QueryBuilder::new(
         "INSERT INTO runs (id, tenant, action_trn, connection_trn, connector_digest, door, dry_run, started_at,
-             duration_us, status, error_code, error_message, host_calls_json, usage_json)
-         SELECT value ->> 'id', value ->> 'tenant', value ->> 'action_trn', value ->> 'connection_trn',
-             value ->> 'connector_digest', value ->> 'door', value ->> 'dry_run', value ->> 'started_at',
-             value ->> 'duration_us', value ->> 'status', value ->> 'error_code', value ->> 'error_message',
-             value -> 'host_calls', value -> 'usage'
-         FROM json_each(?) WHERE true ON CONFLICT (id) DO NOTHING",
-    )
-    .bind(rows)
-    .execute(writer)
-    .await
-    .map(drop)
-    .map_err(Unwritten::Sql)
+             duration_us, status, error_code, error_message, host_calls_json, usage_json) VALUES ",
+    );
+    for (index, record) in records.iter().enumerate() {
+        query.push(if index == 0 { "(" } else { ", (" });
+        let (code, message) =
+            record.failure.as_ref().map(|(code, message)| (code.as_str(), message.clone())).unzip();
+        let mut values = query.separated(", ");
+        values.push_bind(record.id.to_string());
+        values.push_bind(record.action.tenant.to_string());
+        values.push_bind(record.action.to_string());
+        values.push_bind(record.connection.to_string());
+        values.push_bind(record.connector_digest.to_string());
+        values.push_bind(record.door.as_str());
+        values.push_bind(record.dry_run);
+        values.push_bind(time_text(record.started_at));
+        values.push_bind(i64::try_from(record.duration_us).unwrap_or(i64::MAX));
+        values.push_bind(if code.is_none() { OK } else { FAILED });
+        values.push_bind(code);
+        values.push_bind(message);
+        values.push_bind(json_text(&record.host_calls)?);
+        values.push_bind(json_text(&record.usage)?);
+        query.push(")");
+    }
+    query.push(" ON CONFLICT (id) DO NOTHING");
+    Ok(query)
 }
 
 const COLUMNS: &str =
@@ -360,6 +351,11 @@ impl RunRow {
 #[cfg(test)]
 mod tests {
     use sqlx::{Connection, SqliteConnection};
+
+    use openact_core::{
+        ErrorCode,
+        run::{Door, Usage},
+    };
 
     use super::*;
     use crate::{KeySource, MasterKey, StoreUrl, open::Pools};
