@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write};
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan};
 use openact::{Error, ErrorCode};
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ impl Failure {
     pub(crate) fn to_terminal(&self, stream: Stream) -> String {
         let Self::Error(error) = self else { return format!("{self}\n") };
         let theme = if stream.color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-        let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_context_lines(0);
+        let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
         let mut text = String::new();
         match handler.render_report(&mut text, &Shown::new(error)) {
             Ok(()) => text + &other_problems(error),
@@ -112,7 +112,7 @@ struct Shown {
     code: ErrorCode,
     message: String,
     hint: Option<String>,
-    snippet: Option<(NamedSource<String>, usize)>,
+    snippet: Option<Snippet>,
 }
 
 impl Shown {
@@ -122,12 +122,6 @@ impl Shown {
         if let (None, Some(place)) = (&snippet, &error.place) {
             let _ = write!(message, " ({})", clean(&place.to_string()));
         }
-        let snippet = snippet.map(|snippet| {
-            // Empty lines before it make its number right.
-            let offset = snippet.line - 1;
-            let text = "\n".repeat(offset) + &clean(&snippet.text) + "\n";
-            (NamedSource::new(clean(&snippet.file), text), offset + snippet.caret)
-        });
         Self { code: error.code, message, hint: error.hint.as_deref().map(clean), snippet }
     }
 }
@@ -150,12 +144,12 @@ impl Diagnostic for Shown {
     }
 
     fn source_code(&self) -> Option<&dyn miette::SourceCode> {
-        self.snippet.as_ref().map(|(source, _)| source as &dyn miette::SourceCode)
+        self.snippet.as_ref().map(|snippet| snippet as &dyn miette::SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let (_, caret) = self.snippet.as_ref()?;
-        Some(Box::new(std::iter::once(LabeledSpan::new(Some("here".to_owned()), *caret, 1))))
+        let caret = self.snippet.as_ref()?.caret;
+        Some(Box::new(std::iter::once(LabeledSpan::new(Some("here".to_owned()), caret, 1))))
     }
 }
 

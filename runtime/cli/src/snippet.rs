@@ -13,7 +13,10 @@ use std::{
     io::{BufRead, BufReader},
 };
 
+use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 use openact::Place;
+
+use crate::failure::clean;
 
 /// A longer line is not worth showing.
 const LINE_BYTES_MAX: usize = 400;
@@ -21,11 +24,9 @@ const LINE_BYTES_MAX: usize = 400;
 /// One line, without its values.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Snippet {
-    pub(crate) file: String,
-    /// From 1.
-    pub(crate) line: usize,
-    pub(crate) text: String,
-    /// Where in `text` the error is, bytes from 0.
+    place: Place,
+    text: String,
+    /// Where in the text the error is, bytes from 0.
     pub(crate) caret: usize,
 }
 
@@ -39,8 +40,23 @@ impl Snippet {
         if line.len() > LINE_BYTES_MAX {
             return None;
         }
-        let (text, caret) = without_values(line, place.column.checked_sub(1)?);
-        Some(Self { file: place.file.clone(), line: place.line, text, caret })
+        let (text, caret) = without_values(&clean(line), place.column.checked_sub(1)?);
+        Some(Self { place: place.clone(), text, caret })
+    }
+}
+
+impl SourceCode for Snippet {
+    /// The line is all there is. Without context miette asks for the place, which is that of the file as written.
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        lines_before: usize,
+        _lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let (span, column) =
+            if lines_before == 0 { (*span, self.place.column - 1) } else { ((0, self.text.len()).into(), 0) };
+        let (name, line) = (clean(&self.place.file), self.place.line - 1);
+        Ok(Box::new(MietteSpanContents::new_named(name, self.text.as_bytes(), span, line, column, 1)))
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! # Map of this crate
 //!
-//! [`Builder`] sets up an [`OpenAct`]; [`execute`](OpenAct::execute) is the path of one call; [`manage`] imports, exports,
-//! lists; `snapshot` and `prepared` keep what calls read; `catalog` knows the connectors; [`settings`] where
+//! [`Builder`] sets up an [`OpenAct`]; [`execute`](OpenAct::execute) is the path of one call; `import` and `manage` change and
+//! list configuration; `snapshot` and `prepared` keep what calls read; `catalog` knows the connectors; [`settings`] where
 //! things are kept. Invariant: every door is a translation to and from what is public here.
 
 mod catalog;
 mod execute;
-pub mod manage;
+mod import;
+mod manage;
 mod prepared;
 pub mod settings;
 mod snapshot;
@@ -21,6 +22,8 @@ use serde_json::{Value, value::RawValue};
 
 pub use catalog::{ConnectorInfo, ConnectorSource};
 pub use execute::{Execution, Request};
+pub use import::{Change, ChangeStatus, ImportOptions, Plan, Versioning};
+pub use manage::Record;
 pub use openact_config::{Format, SecretsMode};
 pub use openact_core::{
     ActionTrn, ConnectionTrn, ConnectorName, Error, ErrorCode, Name, Place, Result, Tenant, Timestamp,
@@ -280,7 +283,7 @@ impl Builder {
             shared.catalog.give(shared.engine.load(bytes).await?)?;
         }
         for source in self.config {
-            let options = manage::ImportOptions::default();
+            let options = import::ImportOptions::default();
             match source {
                 ConfigSource::File(path) => openact.import_file(&path, &options).await?,
                 ConfigSource::Text(text, format) => {

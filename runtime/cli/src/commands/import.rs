@@ -1,9 +1,6 @@
 //! `openact import`: files into the database, as one change.
 
-use openact::{
-    Result, SecretsMode,
-    manage::{Change, ChangeStatus, ImportOptions, Plan, Versioning},
-};
+use openact::{Change, ChangeStatus, ImportOptions, Plan, Result, SecretsMode, Versioning};
 use serde_json::{Value, json};
 
 use crate::{

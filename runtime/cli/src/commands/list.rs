@@ -1,6 +1,6 @@
 //! `openact list`: what is stored, latest versions. The table has what fits a line, JSON has all of it.
 
-use openact::{OpenAct, Result, RunRecord, Timestamp, manage::Record};
+use openact::{OpenAct, Record, Result, RunRecord, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{

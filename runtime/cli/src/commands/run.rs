@@ -1,6 +1,6 @@
 //! `openact run`: one action, from the database or straight from a file. Standard output is its result.
 
-use openact::{Door, Format, OpenAct, Request, Result, manage::ImportOptions};
+use openact::{Door, Format, ImportOptions, OpenAct, Request, Result};
 
 use crate::{
     app::App,

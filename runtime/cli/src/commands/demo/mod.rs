@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use openact::{Door, Error, ErrorCode, OpenAct, Request, Result, Tenant, manage::ImportOptions};
+use openact::{Door, Error, ErrorCode, ImportOptions, OpenAct, Request, Result, Tenant};
 use serde_json::{Value, json};
 
 use crate::output::Output;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use openact::{Error, manage::Plan};
+use openact::{Error, Plan};
 use serde_json::Value;
 
 use super::{CALLS, TOKEN};
