@@ -19,16 +19,7 @@ fn build() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build_guests.rs");
     let guests: Vec<Guest> = CONNECTORS
         .iter()
-        .map(|&(package, file)| Guest {
-            package: package.into(),
-            file: file.into(),
-        })
+        .map(|&(package, file)| Guest { package: package.into(), file: file.into() })
         .collect();
-    build_guests::build(
-        &root.join("connectors"),
-        &[root.join("wit")],
-        &guests,
-        "connectors",
-    )
-    .map(drop)
+    build_guests::build(&root.join("connectors"), &[root.join("wit")], &guests, "connectors").map(drop)
 }

@@ -37,14 +37,7 @@ pub(crate) fn build(
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(workspace)
-        .args([
-            "build",
-            "--locked",
-            "--release",
-            "--target",
-            TARGET,
-            "--target-dir",
-        ])
+        .args(["build", "--locked", "--release", "--target", TARGET, "--target-dir"])
         .arg(&target);
     for guest in guests {
         cargo.args(["--package", &guest.package]);
@@ -54,23 +47,16 @@ pub(crate) fn build(
             cargo.env_remove(&name);
         }
     }
-    let status = cargo
-        .status()
-        .map_err(|error| format!("cargo does not start: {error}"))?;
+    let status = cargo.status().map_err(|error| format!("cargo does not start: {error}"))?;
     if !status.success() {
-        return Err(format!(
-            "the guests in {} do not build; the reason is above",
-            workspace.display()
-        ));
+        return Err(format!("the guests in {} do not build; the reason is above", workspace.display()));
     }
 
     let folder = out.join(into);
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     for guest in guests {
-        let built = target
-            .join(TARGET)
-            .join("release")
-            .join(format!("{}.wasm", guest.package.replace('-', "_")));
+        let built =
+            target.join(TARGET).join("release").join(format!("{}.wasm", guest.package.replace('-', "_")));
         let copy = folder.join(format!("{}.wasm", guest.file));
         fs::copy(&built, copy).map_err(|error| format!("{}: {error}", built.display()))?;
     }
@@ -110,34 +96,20 @@ fn target_is_installed() -> Result<(), String> {
     if output.status.success() && Path::new(folder.trim()).is_dir() {
         return Ok(());
     }
-    Err(format!(
-        "the {TARGET} target is not installed; run: rustup target add {TARGET}"
-    ))
+    Err(format!("the {TARGET} target is not installed; run: rustup target add {TARGET}"))
 }
 
 /// `guests` in the outer target folder, so that profiles and both workspaces share what they compile; `out` itself if
 /// that folder cannot be told.
 fn guest_target_folder(out: &Path) -> PathBuf {
-    let outer = out
-        .ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    let outer = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
     outer.unwrap_or(out).join("guests")
 }
 
 fn belongs_to_the_outer_build(name: &str) -> bool {
-    const NAMES: &[&str] = &[
-        "RUSTFLAGS",
-        "RUSTDOCFLAGS",
-        "RUSTC_WRAPPER",
-        "RUSTC_WORKSPACE_WRAPPER",
-        "CLIPPY_ARGS",
-    ];
-    const PREFIXES: &[&str] = &[
-        "CARGO_BUILD_",
-        "CARGO_ENCODED_",
-        "CARGO_PROFILE_",
-        "CARGO_TARGET_",
-        "CARGO_LLVM_COV",
-    ];
+    const NAMES: &[&str] =
+        &["RUSTFLAGS", "RUSTDOCFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CLIPPY_ARGS"];
+    const PREFIXES: &[&str] =
+        &["CARGO_BUILD_", "CARGO_ENCODED_", "CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_LLVM_COV"];
     NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

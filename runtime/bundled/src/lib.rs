@@ -13,10 +13,8 @@ pub struct Bundled {
 }
 
 /// Every connector in this binary.
-pub const CONNECTORS: &[Bundled] = &[Bundled {
-    name: "http",
-    bytes: include_bytes!(concat!(env!("OUT_DIR"), "/connectors/http.wasm")),
-}];
+pub const CONNECTORS: &[Bundled] =
+    &[Bundled { name: "http", bytes: include_bytes!(concat!(env!("OUT_DIR"), "/connectors/http.wasm")) }];
 
 #[cfg(test)]
 mod tests {

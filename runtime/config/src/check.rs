@@ -72,20 +72,10 @@ impl<'a> Checker<'a> {
         check(&mut walk, &connector.connection, &view, &config, "");
         if let (Some(Value::Object(defaults)), Some(operation)) = (config.get("defaults"), operation) {
             let view = SchemaView::new(&operation.config_schema);
-            check(
-                &mut walk,
-                &operation.part,
-                &view,
-                &without_nulls(defaults, &view),
-                "/defaults",
-            );
+            check(&mut walk, &operation.part, &view, &without_nulls(defaults, &view), "/defaults");
             refuse_clear_secrets(&mut walk, defaults, &view, "/defaults");
         }
-        let defaults = config
-            .get("defaults")
-            .and_then(Value::as_object)
-            .cloned()
-            .unwrap_or_default();
+        let defaults = config.get("defaults").and_then(Value::as_object).cloned().unwrap_or_default();
         let secrets = take_secrets(&mut config, &view, str::to_owned);
         if walk.problem_count() == before
             && let Err(error) = ConnectionParts::of(&config, &connector.manifest)
@@ -94,13 +84,7 @@ impl<'a> Checker<'a> {
         }
         let Entry { connector, name, .. } = entry;
         self.defaults.insert((connector.clone(), name.clone()), defaults);
-        Ok(Some(ConnectionDraft {
-            connector,
-            name,
-            config,
-            secrets,
-            place: None,
-        }))
+        Ok(Some(ConnectionDraft { connector, name, config, secrets, place: None }))
     }
 
     /// The action that `entry` describes; what is wrong with it is reported.
@@ -119,18 +103,11 @@ impl<'a> Checker<'a> {
             .filter(|key| !operation.has_parameters || **key != "parameters")
             .filter_map(|key| Some(((*key).to_owned(), config.shift_remove(*key)?)))
             .collect();
-        check(
-            &mut walk,
-            &self.host,
-            &SchemaView::new(&self.host_schema),
-            &host,
-            "",
-        );
+        check(&mut walk, &self.host, &SchemaView::new(&self.host_schema), &host, "");
         take_parameters(&mut walk, &host, &mut config);
         let connection = connection_name(&mut walk, &host);
-        let defaults = connection
-            .as_ref()
-            .and_then(|name| self.defaults.get(&(entry.connector.clone(), name.clone())));
+        let defaults =
+            connection.as_ref().and_then(|name| self.defaults.get(&(entry.connector.clone(), name.clone())));
         check_action(&mut walk, operation, &config, defaults);
         let label = format!("input_schema of {}/{}", entry.connector, entry.name);
         check_input_schema(&mut walk, "/input_schema", config.get("input_schema"), &label);
@@ -162,8 +139,7 @@ impl<'a> Checker<'a> {
         if !self.connectors.contains_key(&entry.connector) {
             if let Some(manifest) = (self.context.manifest)(&entry.connector) {
                 let known = Rc::new(Connector::new(manifest)?);
-                self.connectors
-                    .insert(entry.connector.clone(), Some(Rc::clone(&known)));
+                self.connectors.insert(entry.connector.clone(), Some(Rc::clone(&known)));
                 return Ok(Some(known));
             }
             self.connectors.insert(entry.connector.clone(), None);
@@ -189,10 +165,7 @@ impl<'a> Checker<'a> {
 
     /// The operation an action is of, which decides how the rest of it reads.
     fn operation<'c>(&mut self, connector: &'c Connector, entry: &Entry) -> Option<&'c Operation> {
-        let inner = entry
-            .fields
-            .get("config")
-            .and_then(|config| config.get("operation"));
+        let inner = entry.fields.get("config").and_then(|config| config.get("operation"));
         let (at, named) = match entry.fields.get("operation") {
             Some(named) => ("/operation", Some(named)),
             None => ("/config/operation", inner),
@@ -201,27 +174,15 @@ impl<'a> Checker<'a> {
             substitute::fill(text, self.context.env).map_or_else(|_| text.to_owned(), |filled| filled.text)
         });
         let wanted = text.as_deref().unwrap_or(&connector.manifest.default_operation);
-        let found = connector
-            .operations
-            .iter()
-            .find(|operation| operation.name == wanted);
+        let found = connector.operations.iter().find(|operation| operation.name == wanted);
         if found.is_none() {
-            let known = || {
-                connector
-                    .operations
-                    .iter()
-                    .map(|operation| operation.name.as_str())
-            };
+            let known = || connector.operations.iter().map(|operation| operation.name.as_str());
             let meant =
                 nearest(wanted, known()).map_or(String::new(), |name| format!("; did you mean '{name}'?"));
-            let message = format!(
-                "connector '{}' has no operation '{}'{meant}",
-                entry.connector,
-                shown(wanted)
-            );
+            let message =
+                format!("connector '{}' has no operation '{}'{meant}", entry.connector, shown(wanted));
             let hint = format!("it has: {}", known().collect::<Vec<_>>().join(", "));
-            self.problems
-                .value(&format!("{}{at}", entry.at), message, Some(hint));
+            self.problems.value(&format!("{}{at}", entry.at), message, Some(hint));
         }
         found
     }
@@ -272,11 +233,9 @@ fn check_own(
         let hint = wants_text.then(|| "put the value in quotes".to_owned());
         let key = pointer.rsplit('/').next().filter(|key| !key.is_empty());
         let message = match key {
-            Some(key) => format!(
-                "'{}': {}",
-                shown(&key.replace("~1", "/").replace("~0", "~")),
-                mismatch.message
-            ),
+            Some(key) => {
+                format!("'{}': {}", shown(&key.replace("~1", "/").replace("~0", "~")), mismatch.message)
+            }
             None => mismatch.message,
         };
         walk.report(&pointer, message, hint);
@@ -338,11 +297,7 @@ fn take_parameters(walk: &mut Walk<'_>, host: &JsonObject, config: &mut JsonObje
     };
     let (schema, twice) = parameters::input_schema(list);
     for name in twice {
-        walk.report(
-            "/parameters",
-            format!("parameter '{}' is there twice", shown(&name)),
-            None,
-        );
+        walk.report("/parameters", format!("parameter '{}' is there twice", shown(&name)), None);
     }
     if !config.contains_key("input_schema") && !walk.failed_within("/parameters") {
         match Schema::compile(&schema, "the schema of the parameters") {
@@ -378,14 +333,8 @@ fn connection_name(walk: &mut Walk<'_>, host: &JsonObject) -> Option<Name> {
 }
 
 fn mcp(walk: &mut Walk<'_>, host: &JsonObject) -> (bool, Option<Value>) {
-    let mut overrides = host
-        .get("mcp")
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default();
-    let inner = overrides
-        .shift_remove("enabled")
-        .and_then(|value| value.as_bool());
+    let mut overrides = host.get("mcp").and_then(Value::as_object).cloned().unwrap_or_default();
+    let inner = overrides.shift_remove("enabled").and_then(|value| value.as_bool());
     let outer = host.get("mcp_enabled").and_then(Value::as_bool);
     if matches!((inner, outer), (Some(inner), Some(outer)) if inner != outer) {
         walk.report(
@@ -395,8 +344,5 @@ fn mcp(walk: &mut Walk<'_>, host: &JsonObject) -> (bool, Option<Value>) {
         );
     }
     let enabled = inner.or(outer).unwrap_or(false);
-    (
-        enabled,
-        (!overrides.is_empty()).then_some(Value::Object(overrides)),
-    )
+    (enabled, (!overrides.is_empty()).then_some(Value::Object(overrides)))
 }

@@ -57,15 +57,9 @@ impl Connector {
             let own = entry_schema.get_mut("properties").and_then(Value::as_object_mut);
             let has_parameters = own.as_ref().is_some_and(|own| own.contains_key("parameters"));
             if let (Some(own), Value::Object(host)) = (own, host_properties()) {
-                own.extend(
-                    host.into_iter()
-                        .filter(|(key, _)| !has_parameters || key != "parameters"),
-                );
+                own.extend(host.into_iter().filter(|(key, _)| !has_parameters || key != "parameters"));
             }
-            let (config, part) = (
-                Schema::compile(&config_schema, &what)?,
-                Schema::compile(&part, &what)?,
-            );
+            let (config, part) = (Schema::compile(&config_schema, &what)?, Schema::compile(&part, &what)?);
             Ok(Operation {
                 name: operation.name.clone(),
                 config_schema,
@@ -76,25 +70,13 @@ impl Connector {
             })
         };
         let operations = manifest.operations.iter().map(operation).collect::<Result<_>>()?;
-        Ok(Self {
-            manifest,
-            connection_schema,
-            connection,
-            operations,
-        })
+        Ok(Self { manifest, connection_schema, connection, operations })
     }
 
     /// The operation that knows most of the keys of `defaults`: they are merged under the actions of all of them.
     pub(crate) fn operation_of_defaults(&self, fields: &JsonObject) -> Option<&Operation> {
-        let defaults = fields
-            .get("defaults")
-            .or_else(|| fields.get("config")?.get("defaults"));
-        let keys = || {
-            defaults
-                .and_then(Value::as_object)
-                .into_iter()
-                .flat_map(|defaults| defaults.keys())
-        };
+        let defaults = fields.get("defaults").or_else(|| fields.get("config")?.get("defaults"));
+        let keys = || defaults.and_then(Value::as_object).into_iter().flat_map(|defaults| defaults.keys());
         self.operations.iter().rev().max_by_key(|operation| {
             let view = SchemaView::new(&operation.config_schema);
             let known = keys()

@@ -21,17 +21,12 @@ pub enum Format {
 impl Format {
     /// The format that the extension of `path` says.
     pub fn of(path: &Path) -> Result<Self> {
-        let extension = path
-            .extension()
-            .and_then(|extension| extension.to_str())
-            .unwrap_or("");
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
         match extension.to_ascii_lowercase().as_str() {
             "yaml" | "yml" => Ok(Self::Yaml),
             "json" => Ok(Self::Json),
-            _ => Err(
-                Error::invalid_config(format!("the format of '{}' is not known", path.display()))
-                    .hint("name the file .yaml, .yml or .json"),
-            ),
+            _ => Err(Error::invalid_config(format!("the format of '{}' is not known", path.display()))
+                .hint("name the file .yaml, .yml or .json")),
         }
     }
 }

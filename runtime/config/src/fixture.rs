@@ -60,22 +60,8 @@ pub(crate) fn read_in(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Document> {
     let connectors: Vec<ConnectorName> = ["http", "postgres"].map(|name| name.parse().unwrap()).into();
-    let known = |name: &ConnectorName| {
-        connectors
-            .contains(name)
-            .then(|| Arc::new(manifest(name.as_str())))
-    };
-    read_text(
-        "c.yaml",
-        text,
-        format,
-        &Context {
-            env,
-            manifest: &known,
-            connectors: &connectors,
-            secrets,
-        },
-    )
+    let known = |name: &ConnectorName| connectors.contains(name).then(|| Arc::new(manifest(name.as_str())));
+    read_text("c.yaml", text, format, &Context { env, manifest: &known, connectors: &connectors, secrets })
 }
 
 /// Reads YAML that is right.
@@ -97,9 +83,6 @@ pub(crate) fn mistakes(text: &str) -> Vec<String> {
             .iter()
             .map(|p| show(p["place"].as_str().unwrap_or("?"), p["message"].as_str().unwrap()))
             .collect(),
-        _ => vec![show(
-            &error.place.as_ref().map(Place::to_string).unwrap_or_default(),
-            &error.message,
-        )],
+        _ => vec![show(&error.place.as_ref().map(Place::to_string).unwrap_or_default(), &error.message)],
     }
 }

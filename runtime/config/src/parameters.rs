@@ -23,11 +23,8 @@ const KEYWORDS: &[&str] = &[
 
 /// The schema of `parameters` itself, as a file writes it.
 pub(crate) fn schema() -> Value {
-    let (text, count, number) = (
-        json!({"type": "string"}),
-        json!({"type": "integer", "minimum": 0}),
-        json!({"type": "number"}),
-    );
+    let (text, count, number) =
+        (json!({"type": "string"}), json!({"type": "integer", "minimum": 0}), json!({"type": "number"}));
     let flag = json!({"type": "boolean"});
     json!({"type": "array", "items": {
         "type": "object", "required": ["name"], "additionalProperties": false,
@@ -50,10 +47,7 @@ pub(crate) fn input_schema(parameters: &[Value]) -> (Value, Vec<String>) {
         let Some(name) = parameter.get("name").and_then(Value::as_str) else {
             continue;
         };
-        if properties
-            .insert(name.to_owned(), Value::Object(property(parameter)))
-            .is_some()
-        {
+        if properties.insert(name.to_owned(), Value::Object(property(parameter))).is_some() {
             twice.push(name.to_owned());
         }
         if parameter.get("required") == Some(&Value::Bool(true)) {
@@ -69,11 +63,7 @@ pub(crate) fn input_schema(parameters: &[Value]) -> (Value, Vec<String>) {
 
 fn property(parameter: &JsonObject) -> JsonObject {
     // A schema written out wins over the short keywords beside it.
-    let mut property = parameter
-        .get("schema")
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default();
+    let mut property = parameter.get("schema").and_then(Value::as_object).cloned().unwrap_or_default();
     for keyword in KEYWORDS {
         if let (Some(value), false) = (parameter.get(*keyword), property.contains_key(*keyword)) {
             property.insert((*keyword).to_owned(), value.clone());
@@ -120,9 +110,6 @@ mod tests {
             }})
         );
         assert!(twice.is_empty());
-        assert_eq!(
-            input_schema(&[json!({"name": "a"}), json!({"name": "a"})]).1,
-            ["a"]
-        );
+        assert_eq!(input_schema(&[json!({"name": "a"}), json!({"name": "a"})]).1, ["a"]);
     }
 }

@@ -37,17 +37,9 @@ pub(crate) fn parse(file: &str, text: &str, format: Format) -> Result<Value> {
                 .map_err(|e| json_error(file, text, &e))
         }
     };
-    if let Some(Refused {
-        mut path,
-        on,
-        message,
-        hint,
-    }) = state.refused.into_inner()
-    {
+    if let Some(Refused { mut path, on, message, hint }) = state.refused.into_inner() {
         path.reverse();
-        let pointer = path
-            .iter()
-            .fold(String::new(), |pointer, segment| child(&pointer, segment));
+        let pointer = path.iter().fold(String::new(), |pointer, segment| child(&pointer, segment));
         let mut problems = Problems::default();
         match on {
             On::Key => problems.key(&pointer, message, Some(hint.into())),
@@ -92,12 +84,7 @@ impl Strict<'_> {
     fn refuse<E: de::Error>(&self, on: On, message: impl Into<String>, hint: &'static str) -> E {
         let message = message.into();
         let error = E::custom(&message);
-        self.0.refused.replace(Some(Refused {
-            path: Vec::new(),
-            on,
-            message,
-            hint,
-        }));
+        self.0.refused.replace(Some(Refused { path: Vec::new(), on, message, hint }));
         error
     }
 
@@ -232,11 +219,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
 impl Strict<'_> {
     fn too_large<E: de::Error>(&self) -> E {
-        self.refuse(
-            On::Value,
-            "the number is too large",
-            "put it in quotes if it is text",
-        )
+        self.refuse(On::Value, "the number is too large", "put it in quotes if it is text")
     }
 }
 
@@ -270,68 +253,35 @@ fn yaml_error(file: &str, text: &str, error: &serde_yaml::Error) -> Error {
             .hint("split it at the '---'");
     }
     // libyaml's reader knows a byte, not a line.
-    let byte = message
-        .split_once(" at position ")
-        .and_then(|(_, byte)| byte.parse().ok());
+    let byte = message.split_once(" at position ").and_then(|(_, byte)| byte.parse().ok());
     let spot = match byte.and_then(|byte| text.get(..byte)) {
         Some(before) => {
             let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-            Some(Spot {
-                line: before.matches('\n').count() + 1,
-                column,
-            })
+            Some(Spot { line: before.matches('\n').count() + 1, column })
         }
-        None => error.location().map(|location| Spot {
-            line: location.line(),
-            column: location.column(),
-        }),
+        None => error.location().map(|location| Spot { line: location.line(), column: location.column() }),
     };
-    syntax_error(
-        file,
-        "YAML",
-        message.split(" at position ").next().unwrap_or(&message),
-        spot,
-    )
+    syntax_error(file, "YAML", message.split(" at position ").next().unwrap_or(&message), spot)
 }
 
 fn json_error(file: &str, text: &str, error: &serde_json::Error) -> Error {
     let line = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or("");
     // serde_json counts bytes, and a byte within a character counts as that character.
-    let column = line
-        .char_indices()
-        .take_while(|(at, _)| *at < error.column())
-        .count()
-        .max(1);
-    syntax_error(
-        file,
-        "JSON",
-        &error.to_string(),
-        Some(Spot {
-            line: error.line().max(1),
-            column,
-        }),
-    )
+    let column = line.char_indices().take_while(|(at, _)| *at < error.column()).count().max(1);
+    syntax_error(file, "JSON", &error.to_string(), Some(Spot { line: error.line().max(1), column }))
 }
 
 fn syntax_error(file: &str, language: &str, text: &str, spot: Option<Spot>) -> Error {
     let place = spot.map(|spot| spot.place(file));
     if text.contains("expected text as a key") {
-        return Error::invalid_config("a key that is not text")
-            .hint("put the key in quotes")
-            .at(place);
+        return Error::invalid_config("a key that is not text").hint("put the key in quotes").at(place);
     }
     // serde quotes the value it did not expect, which may be a secret.
     if text.contains("invalid value") || text.contains("invalid type") {
-        return Error::invalid_config("a value does not fit its YAML tag")
-            .hint("remove the tag")
-            .at(place);
+        return Error::invalid_config("a value does not fit its YAML tag").hint("remove the tag").at(place);
     }
     let text = text.split(" at line ").next().unwrap_or(text);
-    let text = if text.contains("recursion limit") {
-        "nested too deeply"
-    } else {
-        text
-    };
+    let text = if text.contains("recursion limit") { "nested too deeply" } else { text };
     Error::invalid_config(format!("not valid {language}: {text}")).at(place)
 }
 
@@ -352,11 +302,7 @@ mod tests {
     fn at(text: &str, format: Format) -> (String, String) {
         let error = parse("f", text, format).unwrap_err();
         (
-            error
-                .place
-                .as_ref()
-                .map(|place| format!("{}:{}", place.line, place.column))
-                .unwrap_or_default(),
+            error.place.as_ref().map(|place| format!("{}:{}", place.line, place.column)).unwrap_or_default(),
             error.message.clone(),
         )
     }
@@ -373,11 +319,7 @@ mod tests {
             ("a: !!binary aGk=", "1:4", "YAML tags (!…) are not supported"),
             ("a: .inf", "1:4", "infinity and NaN are not numbers of JSON"),
             ("a: 99999999999999999999999", "1:4", "the number is too large"),
-            (
-                "b: &b { c: 1 }\na:\n  <<: *b\n",
-                "3:3",
-                "merge keys (<<) are not supported",
-            ),
+            ("b: &b { c: 1 }\na:\n  <<: *b\n", "3:3", "merge keys (<<) are not supported"),
         ] {
             let (found, text_found) = at(text, Format::Yaml);
             assert_eq!((found.as_str(), text_found.as_str()), (place, message), "{text}");
@@ -392,23 +334,16 @@ mod tests {
         assert_eq!(at("a: [1\nb: 2", Format::Yaml).0, "2:2");
         assert_eq!(
             at("ü: 1\nü: \u{1}", Format::Yaml),
-            (
-                "2:4".into(),
-                "not valid YAML: control characters are not allowed".into()
-            )
+            ("2:4".into(), "not valid YAML: control characters are not allowed".into())
         );
-        assert_eq!(
-            at("a: 1\n---\na: 2", Format::Yaml).1,
-            "the file holds more than one YAML document"
-        );
+        assert_eq!(at("a: 1\n---\na: 2", Format::Yaml).1, "the file holds more than one YAML document");
         assert!(parse("f", "a: \"text!\" # !", Format::Yaml).is_ok());
     }
 
     #[test]
     fn hostile_texts_are_errors() {
-        let laughs: String = (1..30)
-            .map(|n| format!("l{n}: &l{n} [*l{0},*l{0},*l{0},*l{0},*l{0},*l{0}]\n", n - 1))
-            .collect();
+        let laughs: String =
+            (1..30).map(|n| format!("l{n}: &l{n} [*l{0},*l{0},*l{0},*l{0},*l{0},*l{0}]\n", n - 1)).collect();
         let long = "x".repeat(100_000);
         let wide = format!("a: &a \"{long}\"\nb: [{}]\n", "*a, ".repeat(10_000));
         for text in [
@@ -441,10 +376,7 @@ mod tests {
         ] {
             assert!(parse("f", &text, Format::Json).is_err());
         }
-        assert_eq!(
-            at(&"[".repeat(10_000), Format::Json).1,
-            "not valid JSON: nested too deeply"
-        );
+        assert_eq!(at(&"[".repeat(10_000), Format::Json).1, "not valid JSON: nested too deeply");
     }
 
     #[test]

@@ -39,11 +39,7 @@ pub(crate) struct Spot {
 impl Spot {
     /// In `file`.
     pub(crate) fn place(self, file: &str) -> Place {
-        Place {
-            file: file.to_owned(),
-            line: self.line,
-            column: self.column,
-        }
+        Place { file: file.to_owned(), line: self.line, column: self.column }
     }
 }
 
@@ -68,14 +64,8 @@ impl Positions {
         match format {
             Format::Yaml => yaml(text),
             Format::Json => {
-                let mut scan = JsonScan {
-                    rest: text,
-                    spot: Spot { line: 1, column: 1 },
-                };
-                Self {
-                    root: scan.value().map(Rc::new),
-                    first_tag: None,
-                }
+                let mut scan = JsonScan { rest: text, spot: Spot { line: 1, column: 1 } };
+                Self { root: scan.value().map(Rc::new), first_tag: None }
             }
         }
     }
@@ -92,14 +82,7 @@ impl Positions {
             };
             (node, spot) = (&member.node, member.key);
         }
-        Some(
-            if on == On::Value && node.plain {
-                node.spot
-            } else {
-                spot
-            }
-            .place(file),
-        )
+        Some(if on == On::Value && node.plain { node.spot } else { spot }.place(file))
     }
 }
 
@@ -122,11 +105,7 @@ fn yaml(text: &str) -> Positions {
         let node = match event {
             Event::MappingStart(anchor, ref tag) | Event::SequenceStart(anchor, ref tag) => {
                 positions.first_tag = positions.first_tag.or(tag.as_ref().map(|_| spot));
-                let node = Node {
-                    spot,
-                    plain: false,
-                    members: IndexMap::new(),
-                };
+                let node = Node { spot, plain: false, members: IndexMap::new() };
                 open.push(Open {
                     node,
                     anchor,
@@ -143,31 +122,18 @@ fn yaml(text: &str) -> Positions {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 positions.first_tag = positions.first_tag.or(tag.map(|_| spot));
-                if let Some(Open {
-                    is_list: false,
-                    key: key @ None,
-                    ..
-                }) = open.last_mut()
-                {
+                if let Some(Open { is_list: false, key: key @ None, .. }) = open.last_mut() {
                     *key = Some((text.into_owned(), spot));
                     continue;
                 }
                 let plain = !text.is_empty() || style != saphyr_parser::ScalarStyle::Plain;
-                let node = Rc::new(Node {
-                    spot,
-                    plain,
-                    members: IndexMap::new(),
-                });
+                let node = Rc::new(Node { spot, plain, members: IndexMap::new() });
                 anchors.insert(anchor, Rc::clone(&node));
                 node
             }
             Event::Alias(anchor) => match anchors.get(&anchor) {
                 Some(node) => Rc::clone(node),
-                None => Rc::new(Node {
-                    spot,
-                    plain: true,
-                    members: IndexMap::new(),
-                }),
+                None => Rc::new(Node { spot, plain: true, members: IndexMap::new() }),
             },
             _ => continue,
         };
@@ -198,10 +164,7 @@ fn attach(node: Rc<Node>, open: &mut [Open], positions: &mut Positions) {
 }
 
 fn start(span: Span) -> Spot {
-    Spot {
-        line: span.start.line(),
-        column: span.start.col() + 1,
-    }
+    Spot { line: span.start.line(), column: span.start.col() + 1 }
 }
 
 /// Reads JSON that is known to be valid.
@@ -213,11 +176,7 @@ struct JsonScan<'t> {
 impl JsonScan<'_> {
     fn value(&mut self) -> Option<Node> {
         let first = self.next_is()?;
-        let mut node = Node {
-            spot: self.spot,
-            plain: false,
-            members: IndexMap::new(),
-        };
+        let mut node = Node { spot: self.spot, plain: false, members: IndexMap::new() };
         match first {
             '{' | '[' => {
                 self.skip(1);
@@ -241,13 +200,7 @@ impl JsonScan<'_> {
                     if first == '[' {
                         key = value.spot;
                     }
-                    node.members.insert(
-                        name,
-                        Member {
-                            key,
-                            node: Rc::new(value),
-                        },
-                    );
+                    node.members.insert(name, Member { key, node: Rc::new(value) });
                 }
             }
             '"' => {
@@ -255,10 +208,7 @@ impl JsonScan<'_> {
                 node.plain = true;
             }
             _ => {
-                let end = self
-                    .rest
-                    .find(|c: char| ",]} \t\r\n".contains(c))
-                    .unwrap_or(self.rest.len());
+                let end = self.rest.find(|c: char| ",]} \t\r\n".contains(c)).unwrap_or(self.rest.len());
                 self.skip(end);
                 node.plain = true;
             }
@@ -292,10 +242,7 @@ impl JsonScan<'_> {
         };
         for c in skipped.chars() {
             if c == '\n' {
-                self.spot = Spot {
-                    line: self.spot.line + 1,
-                    column: 1,
-                };
+                self.spot = Spot { line: self.spot.line + 1, column: 1 };
             } else {
                 self.spot.column += 1;
             }

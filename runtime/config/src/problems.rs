@@ -30,22 +30,12 @@ pub(crate) struct Problems {
 impl Problems {
     /// Adds a mistake at a key.
     pub(crate) fn key(&mut self, at: &str, message: impl Into<String>, hint: Option<String>) {
-        self.push(Problem {
-            at: at.to_owned(),
-            on: On::Key,
-            message: message.into(),
-            hint,
-        });
+        self.push(Problem { at: at.to_owned(), on: On::Key, message: message.into(), hint });
     }
 
     /// Adds a mistake at a value.
     pub(crate) fn value(&mut self, at: &str, message: impl Into<String>, hint: Option<String>) {
-        self.push(Problem {
-            at: at.to_owned(),
-            on: On::Value,
-            message: message.into(),
-            hint,
-        });
+        self.push(Problem { at: at.to_owned(), on: On::Value, message: message.into(), hint });
     }
 
     /// Adds what another crate found wrong with the value at `at`.
@@ -75,14 +65,9 @@ impl Problems {
             .map(|problem| (positions.place(file, &problem.at, problem.on), problem))
             .collect();
         found.sort_by_key(|(place, _)| {
-            place
-                .as_ref()
-                .map_or((usize::MAX, 0), |place| (place.line, place.column))
+            place.as_ref().map_or((usize::MAX, 0), |place| (place.line, place.column))
         });
-        let all: Vec<Value> = found
-            .iter()
-            .map(|(place, problem)| to_json(place.as_ref(), problem))
-            .collect();
+        let all: Vec<Value> = found.iter().map(|(place, problem)| to_json(place.as_ref(), problem)).collect();
         let Some((place, first)) = found.into_iter().next() else {
             return Ok(());
         };
@@ -95,11 +80,7 @@ impl Problems {
         if let Some(hint) = first.hint {
             error = error.hint(hint);
         }
-        Err(if count > 1 {
-            error.details(json!({ "problems": all }))
-        } else {
-            error
-        })
+        Err(if count > 1 { error.details(json!({ "problems": all })) } else { error })
     }
 
     fn push(&mut self, problem: Problem) {
@@ -130,7 +111,5 @@ pub(crate) fn child(pointer: &str, segment: &str) -> String {
 
 /// Whether `pointer` is `ancestor` or below it.
 pub(crate) fn is_within(pointer: &str, ancestor: &str) -> bool {
-    pointer
-        .strip_prefix(ancestor)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    pointer.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -22,9 +22,7 @@ pub fn read_file(path: &Path, context: &Context<'_>) -> Result<Document> {
     let failed = |error: std::io::Error| Error::invalid_config(format!("failed to read '{name}': {error}"));
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(failed)?;
-    file.take(limits::CONFIG_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    file.take(limits::CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limits::CONFIG_BYTES_MAX {
         let mib = limits::CONFIG_BYTES_MAX / (1024 * 1024);
         return Err(Error::invalid_config(format!("'{name}' is larger than {mib} MiB")).hint("split it"));
@@ -73,13 +71,7 @@ pub fn read_text(name: &str, text: &str, format: Format, context: &Context<'_>) 
 
 /// Whether some action's connection is not in the file, so that whoever looks for it may have to say where it was named.
 fn leans_on_the_outside(document: &Document) -> bool {
-    let inside: HashSet<_> = document
-        .connections
-        .iter()
-        .map(|draft| (&draft.connector, &draft.name))
-        .collect();
-    document
-        .actions
-        .iter()
-        .any(|draft| !inside.contains(&(&draft.connector, &draft.connection)))
+    let inside: HashSet<_> =
+        document.connections.iter().map(|draft| (&draft.connector, &draft.name)).collect();
+    document.actions.iter().any(|draft| !inside.contains(&(&draft.connector, &draft.connection)))
 }

@@ -45,30 +45,16 @@ const TOP: &[&str] = &["version", "metadata", "connectors", "connections", "acti
 
 /// Takes a whole file apart.
 pub(crate) fn entries(file: Value, context: &Context<'_>, problems: &mut Problems) -> Entries {
-    let mut shapes = Shapes {
-        context,
-        problems,
-        entries: Entries::default(),
-    };
+    let mut shapes = Shapes { context, problems, entries: Entries::default() };
     let Value::Object(mut file) = file else {
         let hint = "start with `connectors:`, or with `connections:` and `actions:`";
-        let message = if file.is_null() {
-            "the file is empty"
-        } else {
-            "the file must hold keys and values"
-        };
+        let message = if file.is_null() { "the file is empty" } else { "the file must hold keys and values" };
         shapes.problems.value("", message, Some(hint.into()));
         return shapes.entries;
     };
     for key in file.keys().filter(|key| !TOP.contains(&key.as_str())) {
         let known = || TOP.iter().copied();
-        report_unknown(
-            shapes.problems,
-            &child("", key),
-            key,
-            nearest(key, known()),
-            known(),
-        );
+        report_unknown(shapes.problems, &child("", key), key, nearest(key, known()), known());
     }
     if let Some(version) = file.get("version") {
         shapes.version(version);
@@ -78,9 +64,7 @@ pub(crate) fn entries(file: Value, context: &Context<'_>, problems: &mut Problem
         for (key, flat) in [("/connections", &connections), ("/actions", &actions)] {
             if flat.is_some() {
                 let message = "a file has either 'connectors' or flat 'connections' and 'actions', not both";
-                shapes
-                    .problems
-                    .key(key, message, Some("move these under 'connectors'".into()));
+                shapes.problems.key(key, message, Some("move these under 'connectors'".into()));
             }
         }
         shapes.by_connector(connectors);
@@ -133,14 +117,7 @@ impl Shapes<'_> {
                         continue;
                     };
                     let (connector, kind_at) = (connector.clone(), kind_at.clone());
-                    let entry = Entry {
-                        connector,
-                        name,
-                        at,
-                        kind_at,
-                        kind_on: On::Key,
-                        fields,
-                    };
+                    let entry = Entry { connector, name, at, kind_at, kind_on: On::Key, fields };
                     if is_connection {
                         self.entries.connections.push(entry)
                     } else {
@@ -169,10 +146,7 @@ impl Shapes<'_> {
                     None
                 }
             };
-            kinds.insert(
-                key.clone(),
-                connector.clone().map(|connector| (connector, kind_at.clone())),
-            );
+            kinds.insert(key.clone(), connector.clone().map(|connector| (connector, kind_at.clone())));
             if let (Some(connector), Some(name)) = (connector, self.name(&key, &at)) {
                 self.entries.connections.push(Entry {
                     connector,
@@ -196,14 +170,7 @@ impl Shapes<'_> {
             };
             let found = self.kind_of_action(own, &fields, &kinds, &at);
             if let (Some((connector, kind_at)), Some(name)) = (found, self.name(&key, &at)) {
-                self.entries.actions.push(Entry {
-                    connector,
-                    name,
-                    at,
-                    kind_at,
-                    kind_on: On::Value,
-                    fields,
-                });
+                self.entries.actions.push(Entry { connector, name, at, kind_at, kind_on: On::Value, fields });
             }
         }
     }
@@ -216,10 +183,7 @@ impl Shapes<'_> {
         kinds: &HashMap<String, Option<(ConnectorName, String)>>,
         at: &str,
     ) -> Option<(ConnectorName, String)> {
-        let named = fields
-            .get("connection")
-            .and_then(Value::as_str)
-            .map(|text| self.filled(text));
+        let named = fields.get("connection").and_then(Value::as_str).map(|text| self.filled(text));
         let inherited = named.as_ref().and_then(|name| kinds.get(name));
         match (own, inherited, named) {
             (Some(Some((own, kind_at))), Some(Some((other, _))), Some(name)) if own != *other => {
@@ -240,8 +204,7 @@ impl Shapes<'_> {
                     nearest(&name, known).map_or(String::new(), |meant| format!("; did you mean '{meant}'?"));
                 let message = format!("connection '{}' is not in this file{meant}", shown(&name));
                 let hint = "say which connector the action is for, as in kind: http, if its connection is stored already";
-                self.problems
-                    .value(&child(at, "connection"), message, Some(hint.into()));
+                self.problems.value(&child(at, "connection"), message, Some(hint.into()));
                 None
             }
             (None, None, None) => {
@@ -273,15 +236,11 @@ impl Shapes<'_> {
     }
 
     fn connector(&mut self, text: &str, at: &str, on: On) -> Option<ConnectorName> {
-        ConnectorName::canonical(text)
-            .map_err(|error| self.problems.error(at, on, &error))
-            .ok()
+        ConnectorName::canonical(text).map_err(|error| self.problems.error(at, on, &error)).ok()
     }
 
     fn name(&mut self, text: &str, at: &str) -> Option<Name> {
-        text.parse()
-            .map_err(|error| self.problems.error(at, On::Key, &error))
-            .ok()
+        text.parse().map_err(|error| self.problems.error(at, On::Key, &error)).ok()
     }
 
     /// The text with its variables; where one is wrong, as written, since the pass over the fields reports it.
@@ -313,8 +272,7 @@ impl Shapes<'_> {
                 let is_new = seen.insert((entry.connector.clone(), entry.name.clone()));
                 if !is_new {
                     let message = format!("'{}/{}' is there twice", entry.connector, entry.name);
-                    self.problems
-                        .key(&entry.at, message, Some("keep one of the two".into()));
+                    self.problems.key(&entry.at, message, Some("keep one of the two".into()));
                 }
                 is_new
             });

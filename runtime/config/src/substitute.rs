@@ -27,10 +27,7 @@ pub(crate) struct Unfilled {
 
 /// Fills every variable of `text`.
 pub(crate) fn fill(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Filled, Unfilled> {
-    let mut filled = Filled {
-        text: String::with_capacity(text.len()),
-        had_variable: false,
-    };
+    let mut filled = Filled { text: String::with_capacity(text.len()), had_variable: false };
     let mut rest = text;
     while let Some(at) = rest.find('$') {
         let (before, after) = rest.split_at(at);
@@ -39,9 +36,7 @@ pub(crate) fn fill(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<F
             filled.text.push_str("${");
             rest = after;
         } else if let Some(after) = after.strip_prefix("${") {
-            let (inside, after) = after
-                .split_once('}')
-                .ok_or_else(|| malformed("'${' without '}'"))?;
+            let (inside, after) = after.split_once('}').ok_or_else(|| malformed("'${' without '}'"))?;
             filled.text.push_str(&variable(inside, env)?);
             filled.had_variable = true;
             rest = after;
@@ -56,9 +51,7 @@ pub(crate) fn fill(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<F
 
 /// The variable that `text` consists of, if it is exactly `${VAR}`.
 pub(crate) fn sole_variable(text: &str) -> Option<&str> {
-    text.strip_prefix("${")?
-        .strip_suffix('}')
-        .filter(|name| is_variable(name))
+    text.strip_prefix("${")?.strip_suffix('}').filter(|name| is_variable(name))
 }
 
 /// Text that [`fill`] reads as `text`.
@@ -68,12 +61,8 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// Whether `name` can be written as `${name}`.
 pub(crate) fn is_variable(name: &str) -> bool {
-    name.bytes()
-        .next()
-        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+    name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
 fn variable(inside: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Unfilled> {
@@ -89,16 +78,12 @@ fn variable(inside: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String
         return Err(malformed("what follows '${' is not the name of a variable"));
     }
     if default.is_some_and(|default| default.contains("${")) {
-        return Err(malformed(&format!(
-            "the default of '{name}' holds another variable"
-        )));
+        return Err(malformed(&format!("the default of '{name}' holds another variable")));
     }
-    env(name)
-        .or_else(|| default.map(str::to_owned))
-        .ok_or_else(|| Unfilled {
-            message: format!("environment variable '{name}' is not set"),
-            hint: format!("set {name}, or give it a default: ${{{name}:default}}"),
-        })
+    env(name).or_else(|| default.map(str::to_owned)).ok_or_else(|| Unfilled {
+        message: format!("environment variable '{name}' is not set"),
+        hint: format!("set {name}, or give it a default: ${{{name}:default}}"),
+    })
 }
 
 fn malformed(message: &str) -> Unfilled {
@@ -141,22 +126,10 @@ mod tests {
             ("ü${A}ü", "üaü", true),
             ("${A}$${A}", "a${A}", true),
         ] {
-            let expected = Filled {
-                text: read.into(),
-                had_variable,
-            };
+            let expected = Filled { text: read.into(), had_variable };
             assert_eq!(fill(written, &env), Ok(expected), "{written}");
         }
-        for bad in [
-            "${",
-            "a${A",
-            "${}",
-            "${:d}",
-            "${A B}",
-            "${NO:${A}}",
-            "${1}",
-            "${Ä}",
-        ] {
+        for bad in ["${", "a${A", "${}", "${:d}", "${A B}", "${NO:${A}}", "${1}", "${Ä}"] {
             assert!(fill(bad, &env).is_err(), "{bad}");
         }
         let missing = fill("${NO}", &env).unwrap_err();
@@ -176,10 +149,8 @@ mod tests {
         // Every text of up to six of these characters.
         let mut texts = vec![String::new()];
         for _ in 0..6 {
-            let longer: Vec<String> = texts
-                .iter()
-                .flat_map(|text| ["$", "{", "}", "A"].map(|c| format!("{text}{c}")))
-                .collect();
+            let longer: Vec<String> =
+                texts.iter().flat_map(|text| ["$", "{", "}", "A"].map(|c| format!("{text}{c}"))).collect();
             texts.extend(longer);
         }
         for text in texts {

@@ -50,14 +50,7 @@ impl<'a> Walk<'a> {
         root: &str,
         defaults: Option<SchemaView<'a>>,
     ) -> Self {
-        Self {
-            context,
-            problems,
-            root: root.to_owned(),
-            defaults,
-            moved: Vec::new(),
-            reported: Vec::new(),
-        }
+        Self { context, problems, root: root.to_owned(), defaults, moved: Vec::new(), reported: Vec::new() }
     }
 
     /// The entry's fields, those of its `config` wrapper included.
@@ -84,11 +77,7 @@ impl<'a> Walk<'a> {
 
     /// Where in the file the value at `pointer` of the result was written.
     pub(crate) fn source(&self, pointer: &str) -> String {
-        let moved = self
-            .moved
-            .iter()
-            .filter(|(to, _)| is_within(pointer, to))
-            .max_by_key(|(to, _)| to.len());
+        let moved = self.moved.iter().filter(|(to, _)| is_within(pointer, to)).max_by_key(|(to, _)| to.len());
         match moved {
             Some((to, from)) => format!("{from}{}", pointer.strip_prefix(to.as_str()).unwrap_or("")),
             None => format!("{}{pointer}", self.root),
@@ -129,15 +118,10 @@ impl<'a> Walk<'a> {
                 } else {
                     format!("'{}' and '{}' are the same", shown(&key), shown(&first))
                 };
-                self.problems
-                    .key(&from, message, Some("keep one of the two".into()));
+                self.problems.key(&from, message, Some("keep one of the two".into()));
                 continue;
             }
-            if child(
-                &self.source(to.rsplit_once('/').map_or("", |(parent, _)| parent)),
-                &name,
-            ) != from
-            {
+            if child(&self.source(to.rsplit_once('/').map_or("", |(parent, _)| parent)), &name) != from {
                 self.moved.push((to.clone(), from.clone()));
             }
             let defaults = self.defaults.clone().filter(|_| to == "/defaults");
@@ -171,9 +155,7 @@ impl<'a> Walk<'a> {
         let suggestion = nearest(key, view.property_names());
         report_unknown(self.problems, from, key, suggestion, view.property_names());
         // Going on as if it had been spelt right finds what else is wrong, and not that the field is missing.
-        suggestion
-            .filter(|name| !written.contains(*name))
-            .map(str::to_owned)
+        suggestion.filter(|name| !written.contains(*name)).map(str::to_owned)
     }
 
     fn value(&mut self, value: Value, view: Option<&SchemaView<'_>>, at: At<'_>) -> Value {
@@ -215,8 +197,7 @@ impl<'a> Walk<'a> {
             Ok(filled) if filled.had_variable => typed(filled.text, view),
             Ok(filled) => Value::String(filled.text),
             Err(unfilled) => {
-                self.problems
-                    .value(at.from, unfilled.message, Some(unfilled.hint));
+                self.problems.value(at.from, unfilled.message, Some(unfilled.hint));
                 self.reported.push(at.to.to_owned());
                 Value::String(text)
             }
@@ -230,8 +211,7 @@ impl<'a> Walk<'a> {
             object.keys().any(|key| key.starts_with('$')) || is_within(at.to, "/authorization");
         if looks_like_one && SecretRef::from_json(&value).is_none() {
             let hint = "write {\"$secret\": \"name\"}, {\"$env\": \"VARIABLE\"} or {\"$file\": \"path\"}, with one key";
-            self.problems
-                .value(at.from, "not a reference to a secret", Some(hint.into()));
+            self.problems.value(at.from, "not a reference to a secret", Some(hint.into()));
             self.reported.push(at.to.to_owned());
         }
     }
@@ -267,14 +247,12 @@ fn typed(text: String, view: Option<&SchemaView<'_>>) -> Value {
     let Some(view) = view.filter(|view| !view.allows_type("string")) else {
         return Value::String(text);
     };
-    let number = serde_json::from_str(&text)
-        .ok()
-        .filter(|value: &Value| match value {
-            Value::Bool(_) => view.allows_type("boolean"),
-            Value::Number(number) => {
-                view.allows_type("number") || (!number.is_f64() && view.allows_type("integer"))
-            }
-            _ => false,
-        });
+    let number = serde_json::from_str(&text).ok().filter(|value: &Value| match value {
+        Value::Bool(_) => view.allows_type("boolean"),
+        Value::Number(number) => {
+            view.allows_type("number") || (!number.is_f64() && view.allows_type("integer"))
+        }
+        _ => false,
+    });
     number.unwrap_or(Value::String(text))
 }

@@ -27,11 +27,7 @@ pub fn write(export: &Export, format: Format) -> Result<String> {
     let mut connectors: BTreeMap<&ConnectorName, [JsonObject; 2]> = BTreeMap::new();
     let mut taken = HashSet::new();
     for (key, record) in latest(export.connections.iter().map(|record| (&record.trn, record))) {
-        let mut place = Place {
-            connector: key.0,
-            connection: key.1,
-            taken: &mut taken,
-        };
+        let mut place = Place { connector: key.0, connection: key.1, taken: &mut taken };
         let config = place.connection(&record.config);
         connectors.entry(key.0).or_default()[0].insert(key.1.to_string(), config);
     }
@@ -54,9 +50,9 @@ pub fn write(export: &Export, format: Format) -> Result<String> {
     };
     match format {
         Format::Yaml => serde_yaml::to_string(&file).map_err(|error| failed(&error)),
-        Format::Json => serde_json::to_string_pretty(&file)
-            .map(|text| text + "\n")
-            .map_err(|error| failed(&error)),
+        Format::Json => {
+            serde_json::to_string_pretty(&file).map(|text| text + "\n").map_err(|error| failed(&error))
+        }
     }
 }
 
@@ -66,28 +62,18 @@ fn latest<'r, K: openact_core::trn::RecordKind, R>(
 ) -> BTreeMap<(&'r ConnectorName, &'r Name), &'r R> {
     let mut latest = BTreeMap::new();
     for (trn, record) in records {
-        let entry = latest
-            .entry((&trn.connector, &trn.name))
-            .or_insert((trn.version, record));
+        let entry = latest.entry((&trn.connector, &trn.name)).or_insert((trn.version, record));
         if entry.0 < trn.version {
             *entry = (trn.version, record);
         }
     }
-    latest
-        .into_iter()
-        .map(|(key, (_, record))| (key, record))
-        .collect()
+    latest.into_iter().map(|(key, (_, record))| (key, record)).collect()
 }
 
 fn action(record: &ActionRecord) -> Value {
     let mut out = JsonObject::new();
     out.insert("connection".into(), record.connection.name.as_str().into());
-    out.extend(
-        record
-            .config
-            .iter()
-            .map(|(key, value)| (key.clone(), escaped(value))),
-    );
+    out.extend(record.config.iter().map(|(key, value)| (key.clone(), escaped(value))));
     let mut mcp = JsonObject::new();
     if record.mcp_enabled {
         mcp.insert("enabled".into(), true.into());
@@ -106,10 +92,7 @@ fn escaped(value: &Value) -> Value {
     match value {
         Value::String(text) => substitute::escape(text).into(),
         Value::Array(items) => items.iter().map(escaped).collect(),
-        Value::Object(object) => object
-            .iter()
-            .map(|(key, value)| (key.clone(), escaped(value)))
-            .collect(),
+        Value::Object(object) => object.iter().map(|(key, value)| (key.clone(), escaped(value))).collect(),
         other => other.clone(),
     }
 }
@@ -125,11 +108,7 @@ impl Place<'_> {
     fn connection(&mut self, config: &JsonObject) -> Value {
         let member = |(key, value): (&String, &Value)| {
             // `defaults` is data of the actions: what looks like a reference there is none.
-            let value = if key == "defaults" {
-                escaped(value)
-            } else {
-                self.value(value, &child("", key))
-            };
+            let value = if key == "defaults" { escaped(value) } else { self.value(value, &child("", key)) };
             (key.clone(), value)
         };
         config.iter().map(member).collect()
@@ -149,10 +128,9 @@ impl Place<'_> {
                 .enumerate()
                 .map(|(index, item)| self.value(item, &child(at, &index.to_string())))
                 .collect(),
-            Value::Object(object) => object
-                .iter()
-                .map(|(key, value)| (key.clone(), self.value(value, &child(at, key))))
-                .collect(),
+            Value::Object(object) => {
+                object.iter().map(|(key, value)| (key.clone(), self.value(value, &child(at, key)))).collect()
+            }
             other => escaped(other),
         }
     }
@@ -160,29 +138,17 @@ impl Place<'_> {
     /// Named after the connection and the place; where that is taken, after the connector too, then numbered.
     fn variable(&mut self, at: &str) -> String {
         let upper = |c: char| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_uppercase()
-            } else {
-                '_'
-            }
+            if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }
         };
         let as_variable = |text: String| {
             let name: String = text.chars().map(upper).collect();
-            if name.starts_with(|c: char| c.is_ascii_digit()) {
-                format!("_{name}")
-            } else {
-                name
-            }
+            if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
         };
         let mut name = as_variable(format!("{}{at}", self.connection));
         let long = as_variable(format!("{}_{}{at}", self.connector, self.connection));
         let mut number = 1;
         while !self.taken.insert(name.clone()) {
-            name = if number == 1 {
-                long.clone()
-            } else {
-                format!("{long}_{number}")
-            };
+            name = if number == 1 { long.clone() } else { format!("{long}_{number}") };
             number += 1;
         }
         name
@@ -280,10 +246,7 @@ mod tests {
     ];
 
     fn export() -> Export {
-        let body: JsonObject = TEXTS
-            .iter()
-            .map(|text| (format!("k{text}"), (*text).into()))
-            .collect();
+        let body: JsonObject = TEXTS.iter().map(|text| (format!("k{text}"), (*text).into())).collect();
         let defaults = json!({"headers": {"X": "${A}"}, "body": {"$env": "NOT_A_REFERENCE"}});
         let texts = TEXTS.iter().enumerate().map(|(index, text)| {
             let config = json!({"base_url": "https://h", "description": text, "defaults": {"body": text}});
@@ -321,18 +284,12 @@ mod tests {
         let export = export();
         for format in [Format::Yaml, Format::Json] {
             let text = write(&export, format).unwrap();
-            let read = read_in(&text, format, SecretsMode::Seal, &|name| {
-                Some(format!("value of {name}"))
-            })
-            .unwrap();
+            let read =
+                read_in(&text, format, SecretsMode::Seal, &|name| Some(format!("value of {name}"))).unwrap();
             let expected = latest(export.connections.iter().map(|record| (&record.trn, record)));
             assert_eq!(read.connections.len(), expected.len());
             for draft in &read.connections {
-                assert_eq!(
-                    draft.config,
-                    expected[&(&draft.connector, &draft.name)].config,
-                    "{text}"
-                );
+                assert_eq!(draft.config, expected[&(&draft.connector, &draft.name)].config, "{text}");
             }
             let secrets: Vec<_> = read
                 .connections
@@ -340,16 +297,10 @@ mod tests {
                 .flat_map(|draft| &draft.secrets)
                 .map(|secret| secret.value.expose_secret())
                 .collect();
-            assert_eq!(
-                secrets,
-                ["value of C_AUTHORIZATION_PASSWORD", "value of C_KEYS_0_KEY"]
-            );
+            assert_eq!(secrets, ["value of C_AUTHORIZATION_PASSWORD", "value of C_KEYS_0_KEY"]);
             assert_eq!(read.actions.len(), export.actions.len());
             for (draft, record) in read.actions.iter().zip(&export.actions) {
-                assert_eq!(
-                    (&draft.name, &draft.connection),
-                    (&record.trn.name, &record.connection.name)
-                );
+                assert_eq!((&draft.name, &draft.connection), (&record.trn.name, &record.connection.name));
                 assert_eq!(draft.config, record.config, "{text}");
                 assert_eq!(
                     (draft.mcp_enabled, &draft.mcp_overrides),
@@ -362,10 +313,8 @@ mod tests {
     #[test]
     fn references_to_the_environment_come_back_in_reference_mode() {
         let config = json!({"base_url": "https://h", "authorization": {"type": "bearer", "token": {"$env": "GITHUB_TOKEN"}}});
-        let export = Export {
-            connections: vec![connection("github-api", 1, config.clone())],
-            actions: Vec::new(),
-        };
+        let export =
+            Export { connections: vec![connection("github-api", 1, config.clone())], actions: Vec::new() };
         let text = write(&export, Format::Yaml).unwrap();
         assert!(text.contains("token: ${GITHUB_TOKEN}"), "{text}");
         let read = read_in(&text, Format::Yaml, SecretsMode::Reference, &env).unwrap();
@@ -377,14 +326,8 @@ mod tests {
         let secret = json!({"authorization": {"type": "bearer", "token": {"$secret": "x"}}});
         let connections =
             ["github-api", "github_api", "github.api", "1x"].map(|name| connection(name, 1, secret.clone()));
-        let text = write(
-            &Export {
-                connections: connections.into(),
-                actions: Vec::new(),
-            },
-            Format::Yaml,
-        )
-        .unwrap();
+        let text =
+            write(&Export { connections: connections.into(), actions: Vec::new() }, Format::Yaml).unwrap();
         for name in [
             "${GITHUB_API_AUTHORIZATION_TOKEN}",
             "${HTTP_GITHUB_API_AUTHORIZATION_TOKEN}",

@@ -59,12 +59,7 @@ connectionz: {}
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     let error = refused(text, Format::Yaml);
-    assert!(
-        error
-            .message
-            .ends_with("'base_url'? (and 15 more mistakes in this file)"),
-        "{error}"
-    );
+    assert!(error.message.ends_with("'base_url'? (and 15 more mistakes in this file)"), "{error}");
 }
 
 #[test]
@@ -72,13 +67,7 @@ fn a_flood_of_mistakes_is_counted_but_not_listed() {
     let many: String = (0..200).map(|n| format!("  x{n}x: {{}}\n")).collect();
     let error = refused(&format!("connections:\n{many}"), Format::Yaml);
     assert!(error.message.contains("and 199 more"), "{error}");
-    assert_eq!(
-        error.details.as_ref().unwrap()["problems"]
-            .as_array()
-            .unwrap()
-            .len(),
-        50
-    );
+    assert_eq!(error.details.as_ref().unwrap()["problems"].as_array().unwrap().len(), 50);
 }
 
 #[test]
@@ -87,18 +76,9 @@ fn shapes_do_not_mix_and_say_what_they_expect() {
         mistakes("connectors: {}\nactions: {}\n")[0]
             .starts_with("2:1 a file has either 'connectors' or flat")
     );
-    assert_eq!(
-        mistakes("connections: [ { name: x } ]\n"),
-        ["1:1 this must hold keys and values"]
-    );
-    assert_eq!(
-        mistakes("connections:\n  c: { base_url: https://h }\n"),
-        ["2:3 'kind' is missing"]
-    );
-    assert_eq!(
-        mistakes("version: 2\n"),
-        ["1:10 the version of the file is not known"]
-    );
+    assert_eq!(mistakes("connections: [ { name: x } ]\n"), ["1:1 this must hold keys and values"]);
+    assert_eq!(mistakes("connections:\n  c: { base_url: https://h }\n"), ["2:3 'kind' is missing"]);
+    assert_eq!(mistakes("version: 2\n"), ["1:10 the version of the file is not known"]);
     assert_eq!(mistakes("- a\n")[0], "1:1 the file must hold keys and values");
     assert_eq!(refused("", Format::Yaml).message, "the file is empty");
     let twice = "connectors:\n  pg: { connections: { c: { base_url: https://h } } }\n  postgres: { connections: { c: { base_url: https://h } } }\n";
@@ -119,12 +99,8 @@ fn mistakes_in_json_have_places_too() {
     let text = "{\n\t\"connectors\": {\"http\": {\"connections\": {\n\t\t\"c\": {\"base_url\": \"${NO}\", \"prot\": \"x\"}}}}}";
     let error = refused(text, Format::Json);
     let problems = error.details.as_ref().unwrap()["problems"].clone();
-    let places: Vec<&str> = problems
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|p| p["place"].as_str().unwrap())
-        .collect();
+    let places: Vec<&str> =
+        problems.as_array().unwrap().iter().map(|p| p["place"].as_str().unwrap()).collect();
     assert_eq!(places, ["c.yaml:3:21", "c.yaml:3:30", "c.yaml:3:38"]);
 }
 
@@ -136,55 +112,25 @@ fn files_are_read_by_extension_and_must_be_utf_8() {
         let path = folder.join(name);
         std::fs::write(&path, bytes).unwrap();
         let none = |_: &_| None;
-        let context = Context {
-            env: &env,
-            manifest: &none,
-            connectors: &[],
-            secrets: SecretsMode::Seal,
-        };
+        let context = Context { env: &env, manifest: &none, connectors: &[], secrets: SecretsMode::Seal };
         read_file(&path, &context)
     };
     assert!(read("a.yml", b"connectors:\n").is_ok() && read("a.JSON", b"{}").is_ok());
-    assert!(
-        read("b.json", b"connectors:\n")
-            .unwrap_err()
-            .message
-            .starts_with("not valid JSON")
-    );
-    assert!(
-        read("c.toml", b"")
-            .unwrap_err()
-            .hint
-            .as_ref()
-            .unwrap()
-            .contains(".yaml")
-    );
-    assert!(
-        read("d.yaml", b"a: \xff")
-            .unwrap_err()
-            .message
-            .ends_with("is not UTF-8 at byte 3")
-    );
+    assert!(read("b.json", b"connectors:\n").unwrap_err().message.starts_with("not valid JSON"));
+    assert!(read("c.toml", b"").unwrap_err().hint.as_ref().unwrap().contains(".yaml"));
+    assert!(read("d.yaml", b"a: \xff").unwrap_err().message.ends_with("is not UTF-8 at byte 3"));
     let missing = read("e.yaml", b"connections: { c: { kind: http } }").unwrap_err();
     assert_eq!(
         (missing.message.as_str(), missing.hint.as_deref()),
         ("there is no connector 'http'", Some("no connector is installed"))
     );
     let place = missing.place.as_ref().unwrap();
-    assert!(
-        place.file.ends_with("e.yaml") && (place.line, place.column) == (1, 27),
-        "{place}"
-    );
+    assert!(place.file.ends_with("e.yaml") && (place.line, place.column) == (1, 27), "{place}");
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(
         read_file(
             &folder.join("gone.yaml"),
-            &Context {
-                env: &env,
-                manifest: &|_| None,
-                connectors: &[],
-                secrets: SecretsMode::Seal
-            }
+            &Context { env: &env, manifest: &|_| None, connectors: &[], secrets: SecretsMode::Seal }
         )
         .is_err()
     );
