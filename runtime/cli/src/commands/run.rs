@@ -1,6 +1,6 @@
 //! `openact run`: one action, from the database or straight from a file. Standard output is its result.
 
-use openact::{Door, Format, ImportOptions, OpenAct, Request, Result};
+use openact::{Door, Format, ImportOptions, OpenAct, Request, Result, RunRecord};
 
 use crate::{
     app::App,
@@ -22,8 +22,11 @@ pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
         door: Door::Cli,
     };
     let execution = openact.execute(request).await;
-    if let Some(run) = execution.run.filter(|_| args.show_run) {
-        output::to_stderr(&format!("{}\n", run.to_json()));
+    if let Some(run) = &execution.run {
+        log(run);
+        if args.show_run {
+            output::to_stderr(&format!("{}\n", run.to_json()));
+        }
     }
     let result = Output::Json(execution.result?.as_str().to_owned());
     match args.output {
@@ -32,6 +35,13 @@ pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
             output::to_file(&path, &result.render(app.settings.format, false)?)?;
             Ok(Output::Nothing)
         }
+    }
+}
+
+fn log(run: &RunRecord) {
+    tracing::info!(run = %run.id, action = %run.action, connection = %run.connection, us = run.duration_us, "ran");
+    for call in &run.host_calls {
+        tracing::debug!(run = %run.id, call = call.target, outcome = call.outcome, us = call.duration_us, "{}", call.function);
     }
 }
 
