@@ -221,7 +221,8 @@ pub(crate) fn read_component(path: &Path) -> Result<Vec<u8>> {
             "{} has {size} bytes; a component may have {}",
             path.display(),
             openact_core::limits::COMPONENT_BYTES_MAX
-        )));
+        ))
+        .details(serde_json::json!({ "limit": "component_bytes" })));
     }
     std::fs::read(path).map_err(unreadable)
 }

@@ -116,7 +116,8 @@ fn admit(input: &Value) -> Result<(std::borrow::Cow<'_, Value>, String)> {
 
 fn limits(mut limits: CallLimits, timeout: Option<Duration>) -> CallLimits {
     if let Some(timeout) = timeout {
-        limits.wall_ms = (timeout.as_millis() as u64).clamp(1, CallLimits::MAX.wall_ms);
+        limits.wall_ms =
+            u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).clamp(1, CallLimits::MAX.wall_ms);
     }
     limits
 }

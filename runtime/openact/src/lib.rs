@@ -320,3 +320,31 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
                 .hint("expected a number with ms, s or m, at most 60m: 30s")
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sends<T: Send>(_: T) {}
+
+    /// An embedder spawns these; a future that is not `Send` fails to compile here and not there.
+    #[tokio::test]
+    async fn the_futures_can_be_spawned() {
+        sends(OpenAct::builder().build());
+        let openact = OpenAct::builder().without_cache().build().await.unwrap();
+        sends(openact.run("x", Value::Null));
+        sends(openact.import_files(&[], &ImportOptions::default()));
+        sends(openact.install_connector(Vec::new(), Vec::new()));
+        sends(openact.close());
+    }
+
+    #[test]
+    fn durations_as_people_write_them() {
+        for (text, ms) in [("500ms", 500), ("30s", 30_000), ("2m", 120_000), ("7", 7_000)] {
+            assert_eq!(parse_duration(text).unwrap().as_millis(), ms, "{text}");
+        }
+        for text in ["", "0", "0s", "-1s", "1h", "61m", "99999999999999999999s", "s", "1.5s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

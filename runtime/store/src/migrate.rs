@@ -105,7 +105,8 @@ pub(crate) async fn apply(writer: &SqlitePool, place: &str, known: &Migrator) ->
         SchemaState::Empty => (known.iter().map(name).collect(), true),
         SchemaState::Older(missing) => (missing, false),
     };
-    known.run(&mut *tx).await.map_err(|error| match error {
+    // `run` takes an `Acquire`, with which this future could not be shown to be `Send`.
+    known.run_direct(None, &mut *tx, false).await.map_err(|error| match error {
         sqlx::migrate::MigrateError::Execute(error) => failed(error),
         sqlx::migrate::MigrateError::ExecuteMigration(error, version) => {
             failed(error).context(format!("migration {version:04}"))
