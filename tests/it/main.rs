@@ -1,3 +1,22 @@
 //! The integration tests of OpenAct, one module per theme.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should stop where it is"
+)]
 
+mod architecture;
+mod cli;
+mod components;
+mod config;
+mod credentials;
+mod egress;
 mod embedded;
+mod load;
+mod logged;
+mod sandbox;
+mod setup;
+mod tidy;
+mod wit_compat;

@@ -24,7 +24,7 @@ use crate::{
     Connector, Engine, Inner,
     bindings::v0_1::{ConnectorPre, types},
     egress::Grants,
-    instance,
+    instance::{self, limit_error},
 };
 
 /// WASI packages a component may import.
@@ -33,9 +33,10 @@ const WASI_PACKAGES: &[&str] = &["io", "clocks", "random", "cli", "filesystem", 
 pub(crate) async fn load(engine: &Engine, bytes: Bytes) -> Result<Connector> {
     let size = bytes.len() as u64;
     if size > COMPONENT_BYTES_MAX {
-        return Err(Error::limit_exceeded(format!(
-            "the component has {size} bytes; at most {COMPONENT_BYTES_MAX} are allowed"
-        )));
+        return Err(limit_error(
+            "component_bytes",
+            format!("the component has {size} bytes; at most {COMPONENT_BYTES_MAX} are allowed"),
+        ));
     }
     let inner = &engine.0;
     let digest = digest_of(&bytes);
@@ -70,7 +71,9 @@ async fn compile(inner: Arc<Inner>, bytes: Bytes) -> Result<Component> {
         Ok(Ok(Err(error))) => Err(Error::invalid_config(format!("not a WebAssembly component: {}", error.root_cause()))
             .hint("a connector is a component (not a core module) that exports the world openact:connector/connector")),
         Ok(Err(error)) => Err(Error::internal("the compiler panicked").because(error)),
-        Err(_) => Err(Error::limit_exceeded(format!("compiling took longer than {COMPILE_TIME_MAX:?}"))),
+        Err(_) => {
+            Err(limit_error("compile_time", format!("compiling took longer than {COMPILE_TIME_MAX:?}")))
+        }
     }
 }
 
@@ -124,12 +127,19 @@ fn manifest(raw: types::Manifest) -> Result<Manifest> {
             ))
         })
     };
-    let size = raw.connection_schema.len()
-        + raw.operations.iter().map(|o| o.action_schema.len() + o.input_schema.len()).sum::<usize>();
-    if size > MANIFEST_BYTES_MAX || raw.operations.len() > 1_000 {
-        return Err(Error::limit_exceeded(format!(
-            "the manifest of connector '{name}' is over {MANIFEST_BYTES_MAX} bytes"
-        )));
+    let texts = raw.operations.iter().map(|operation| {
+        let output = operation.output_schema.as_deref().unwrap_or_default();
+        let overridable = operation.overridable.iter().map(String::len).sum::<usize>();
+        let own = [&operation.name, &operation.summary, &operation.action_schema, &operation.input_schema];
+        own.map(String::len).iter().sum::<usize>() + output.len() + overridable
+    });
+    let own = [&raw.version, &raw.summary, &raw.connection_schema, &raw.default_operation];
+    let size = name.len() + own.map(String::len).iter().sum::<usize>() + texts.sum::<usize>();
+    if size > MANIFEST_BYTES_MAX || raw.operations.len() > 1_000 || raw.needs.len() > 100 {
+        return Err(limit_error(
+            "manifest_bytes",
+            format!("the manifest of the connector is over {MANIFEST_BYTES_MAX} bytes"),
+        ));
     }
     let operations = raw.operations.into_iter().map(|operation| {
         Ok(Operation {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime::{
     CallHook, Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store,
     StoreContextMut, UpdateDeadline,
-    component::{Linker, ResourceTable},
+    component::{Linker, ResourceTable, ResourceTableError},
 };
 
 use crate::{
@@ -316,18 +316,22 @@ impl CallState {
     }
 
     fn trapped(&mut self, error: wasmtime::Error) -> Error {
-        let limits = &self.limits;
+        let own = &self.limits;
         match self.hit {
             Some(Limit::Memory) => limit_error(
                 "memory_bytes",
-                format!("the connector needs more than {} bytes of memory", limits.memory_bytes),
+                format!("the connector needs more than {} bytes of memory", own.memory_bytes),
             ),
             Some(Limit::Cpu) => {
-                limit_error("cpu_ms", format!("the connector computed for more than {} ms", limits.cpu_ms))
+                limit_error("cpu_ms", format!("the connector computed for more than {} ms", own.cpu_ms))
             }
             Some(Limit::HostCalls) => limit_error(
                 "host_calls",
-                format!("the connector made more than {} host calls", limits.host_calls),
+                format!("the connector made more than {} host calls", own.host_calls),
+            ),
+            None if matches!(error.downcast_ref(), Some(ResourceTableError::Full)) => limit_error(
+                "resources",
+                format!("the connector holds more than {} streams and handles", limits::RESOURCES_MAX),
             ),
             None if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
                 Error::overloaded("no memory is left in the sandbox's pool")

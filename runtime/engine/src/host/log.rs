@@ -2,7 +2,7 @@
 
 use openact_core::limits::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX};
 
-use super::HostView;
+use super::{HostView, one_line};
 use crate::bindings::v0_1::log::{self, Level};
 
 impl log::Host for HostView<'_> {
@@ -17,8 +17,8 @@ impl log::Host for HostView<'_> {
             let end = text.floor_char_boundary(LOG_LINE_BYTES_MAX);
             let text = text.get(..end).unwrap_or_default();
             match &state.grants.credential {
-                Some(credential) => credential.redact(text),
-                None => text.to_owned(),
+                Some(credential) => one_line(&credential.redact(text)),
+                None => one_line(text),
             }
         };
         let (message, fields) = (line(message), line(fields));

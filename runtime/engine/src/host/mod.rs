@@ -37,6 +37,11 @@ pub(crate) fn view(state: &mut CallState) -> HostView<'_> {
     HostView(state)
 }
 
+/// A guest's text for the operator's log: without line breaks and terminal codes, it cannot pass for a line of ours.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 impl types::Host for HostView<'_> {}
 
 impl HostView<'_> {

@@ -17,6 +17,7 @@ use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+use super::one_line;
 use crate::instance::CallState;
 
 /// The WASI part of a call.
@@ -109,7 +110,7 @@ struct BoundedOutput(Arc<Mutex<Vec<u8>>>);
 
 impl BoundedOutput {
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+        one_line(&String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 

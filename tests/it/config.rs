@@ -1,0 +1,136 @@
+//! The configuration files of this repository load, and every action in them runs.
+//!
+//! Invariant: no file is named here but the seeds' own; whoever adds one has it tested.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use openact::{ActionRecord, ErrorCode, Format, OpenAct, Tenant};
+use serde_json::{Map, Value, json};
+use support::upstream::Upstream;
+
+use crate::setup::{memory, request};
+
+/// Every YAML and JSON file under `config`.
+fn files() -> Vec<PathBuf> {
+    fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            if path.is_dir() {
+                collect(&path, found);
+            } else if matches!(extension, Some("yaml" | "yml" | "json")) {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../config"), &mut found);
+    found.sort();
+    found
+}
+
+/// `text` with the scheme and authority of every URL replaced.
+fn pointed_at(upstream: &str, text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = ["https://", "http://"].iter().filter_map(|scheme| rest.find(scheme)).min() {
+        let (before, url) = rest.split_at(at);
+        let authority = url.find("://").unwrap() + 3;
+        let end = url[authority..].find(['/', '"', '\'', '}', ' ', ',', '\n', '?']);
+        out.push_str(before);
+        out.push_str(upstream);
+        rest = end.map_or("", |end| &url[authority + end..]);
+    }
+    out + rest
+}
+
+/// An OpenAct with the file's configuration, all of whose variables are set.
+async fn load(path: &Path, upstream: &str) -> OpenAct {
+    let text = pointed_at(upstream, &fs::read_to_string(path).unwrap());
+    let format = if path.extension().is_some_and(|extension| extension == "json") {
+        Format::Json
+    } else {
+        Format::Yaml
+    };
+    let upstream = upstream.to_owned();
+    memory(&[])
+        .env(move |name| match name {
+            ours if ours.starts_with("OPENACT_") => None,
+            url if url.ends_with("URL") => Some(upstream.clone()),
+            _ => Some("from-the-environment".into()),
+        })
+        .config_text(text, format)
+        .build()
+        .await
+        .unwrap_or_else(|error| panic!("{}: {error:?}", path.display()))
+}
+
+/// An input that has whatever the action's path and schema ask for.
+fn input(action: &ActionRecord) -> Value {
+    let mut input = Map::new();
+    let path = action.config.get("path").and_then(Value::as_str).unwrap_or_default();
+    for part in path.split('{').skip(1) {
+        input.insert(part.split('}').next().unwrap().to_owned(), "x".into());
+    }
+    let properties = action.config.get("input_schema").and_then(|schema| schema.get("properties"));
+    for (name, schema) in properties.and_then(Value::as_object).into_iter().flatten() {
+        let example = match schema.get("enum").or(schema.get("examples")).and_then(|values| values.get(0)) {
+            Some(first) => first.clone(),
+            None => match schema.get("default") {
+                Some(default) => default.clone(),
+                None => by_type(schema),
+            },
+        };
+        input.insert(name.clone(), example);
+    }
+    Value::Object(input)
+}
+
+fn by_type(schema: &Value) -> Value {
+    match schema.get("type").and_then(Value::as_str) {
+        Some("integer" | "number") => schema.get("minimum").cloned().unwrap_or(json!(1)),
+        Some("boolean") => json!(true),
+        Some("object") => json!({}),
+        Some("array") => json!([]),
+        _ => json!("x"),
+    }
+}
+
+#[tokio::test]
+async fn every_file_loads_and_every_action_runs() {
+    let files = files();
+    assert!(!files.is_empty(), "there are no files under config");
+    for path in files {
+        let upstream = Upstream::json(r#"{"ok": true}"#).await;
+        let openact = load(&path, &upstream.url()).await;
+        let actions = openact.list_actions(&Tenant::default(), None).await.unwrap();
+        assert!(!actions.is_empty(), "{}", path.display());
+        for action in &actions {
+            let call = request(&action.trn.to_string(), input(action));
+            let result = openact.execute(call).await.result;
+            let result =
+                result.unwrap_or_else(|error| panic!("{}: {}: {error:?}", path.display(), action.trn));
+            assert_eq!(result.value().unwrap()["status_code"], 200, "{}: {}", path.display(), action.trn);
+        }
+        assert_eq!(upstream.received().len(), actions.len(), "{}", path.display());
+    }
+}
+
+#[tokio::test]
+async fn the_seeds_file_is_the_one_of_the_documentation() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/connectors.yaml");
+    let upstream = Upstream::json("{}").await;
+    let openact = load(&path, &upstream.url()).await;
+    openact.run("http/get-user", json!({})).await.unwrap();
+    let received = upstream.received();
+    assert_eq!(received[0].header("authorization"), ["Bearer from-the-environment"]);
+    assert_eq!(received[0].header("accept"), ["application/vnd.github.v3+json"]);
+    let unset = memory(&[]).config_file(&path).build().await.map(|_| ()).unwrap_err();
+    assert_eq!(unset.code, ErrorCode::InvalidConfig);
+    let place = unset.place.clone().expect("the place in the file");
+    let line = fs::read_to_string(&path).unwrap().lines().nth(place.line - 1).unwrap().to_owned();
+    assert!(unset.message.contains("GITHUB_TOKEN") && line.contains("${GITHUB_TOKEN}"), "{unset:?}: {line}");
+}
