@@ -10,8 +10,12 @@ use std::{
 pub fn openact_bin() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        // target/<profile>/deps/it-… → target/<profile>
-        let profile_folder = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
+        // target/<profile>/deps/it-… for a test, target/<profile>/bench for the benchmark → target/<profile>
+        let mut profile_folder = std::env::current_exe().unwrap();
+        profile_folder.pop();
+        if profile_folder.ends_with("deps") {
+            profile_folder.pop();
+        }
         let target = profile_folder.parent().unwrap().to_owned();
         let profile = match profile_folder.file_name().unwrap().to_str().unwrap() {
             "debug" => "dev",
