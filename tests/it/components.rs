@@ -43,7 +43,8 @@ async fn s1_a_description_that_never_ends_is_ended() {
 
 #[tokio::test]
 async fn a_description_has_no_capability() {
-    let openact = memory(&[]).connector_bytes(guest("describe-http")).build().await.unwrap();
+    // Without the cache, which would answer with what it said before.
+    let openact = memory(&[]).without_cache().connector_bytes(guest("describe-http")).build().await.unwrap();
     let info = openact.connector_info(&"describe-http".parse().unwrap()).await.unwrap();
     assert!(info.manifest.summary.contains("Denied"), "{}", info.manifest.summary);
     assert!(info.manifest.summary.contains("describe runs without any capability"));
