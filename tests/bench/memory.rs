@@ -161,9 +161,11 @@ fn done() -> Result<()> {
     Ok(())
 }
 
+/// Proportional set size: a page of a connector's image that every instance maps is one page of memory, where the
+/// resident set size counts it once for each.
 fn resident_bytes() -> Result<u64> {
-    const PAGE_BYTES: u64 = 4096;
-    let statm = std::fs::read_to_string("/proc/self/statm").context("resident memory is read from /proc")?;
-    let pages: u64 = statm.split(' ').nth(1).context("/proc/self/statm has one column")?.parse()?;
-    Ok(pages * PAGE_BYTES)
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").context("memory is read from /proc")?;
+    let line = rollup.lines().find(|line| line.starts_with("Pss:")).context("smaps_rollup has no Pss")?;
+    let kib: u64 = line.split_whitespace().nth(1).context("Pss has no value")?.parse()?;
+    Ok(kib * 1024)
 }

@@ -23,7 +23,18 @@ pub fn openact_bin() -> &'static Path {
         }
         .to_owned();
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--locked", "--quiet", "-p", "openact-cli", "--bin", "openact", "--profile", &profile, "--target-dir"])
+            .args([
+                "build",
+                "--locked",
+                "--quiet",
+                "-p",
+                "openact-cli",
+                "--bin",
+                "openact",
+                "--profile",
+                &profile,
+                "--target-dir",
+            ])
             .arg(&target)
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .status()
@@ -36,7 +47,9 @@ pub fn openact_bin() -> &'static Path {
 /// The command with a home of its own under `home` and none of the caller's settings.
 pub fn openact(home: &Path) -> Command {
     let mut command = Command::new(openact_bin());
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OPENACT_") || name == "GITHUB_TOKEN" || name == "RUST_LOG") {
+    for (name, _) in std::env::vars()
+        .filter(|(name, _)| name.starts_with("OPENACT_") || name == "GITHUB_TOKEN" || name == "RUST_LOG")
+    {
         command.env_remove(name);
     }
     command.env("OPENACT_HOME", home).env("NO_COLOR", "1").stdin(Stdio::null());

@@ -20,8 +20,8 @@ use openact::{Builder, OpenAct};
 pub fn builder(folder: &std::path::Path, env: &[(&str, &str)]) -> Builder {
     let env: std::collections::HashMap<String, String> =
         env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    OpenAct::builder().cache_folder(guests::compiled_folder()).env(move |name| env.get(name).cloned()).store(format!(
-        "sqlite://{}",
-        folder.join("test.db").display()
-    ))
+    OpenAct::builder()
+        .cache_folder(guests::compiled_folder())
+        .env(move |name| env.get(name).cloned())
+        .store(format!("sqlite://{}", folder.join("test.db").display()))
 }

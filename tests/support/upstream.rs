@@ -194,7 +194,9 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
 async fn write_answer(stream: &mut TcpStream, answer: Answer) -> Option<()> {
     let (status, headers, body) = match answer {
         Answer::Full { status, headers, body } => (status, headers, body),
-        Answer::Json(body) | Answer::Held(body) => (200, vec![("content-type".into(), "application/json".into())], body.into_bytes()),
+        Answer::Json(body) | Answer::Held(body) => {
+            (200, vec![("content-type".into(), "application/json".into())], body.into_bytes())
+        }
         Answer::Raw(bytes) => {
             stream.write_all(&bytes).await.ok()?;
             let _ = stream.shutdown().await;
@@ -202,7 +204,10 @@ async fn write_answer(stream: &mut TcpStream, answer: Answer) -> Option<()> {
         }
         Answer::Endless { announced } => {
             let length = announced.map(|length| format!("content-length: {length}\r\n")).unwrap_or_default();
-            stream.write_all(format!("HTTP/1.1 200 OK\r\n{length}connection: close\r\n\r\n").as_bytes()).await.ok()?;
+            stream
+                .write_all(format!("HTTP/1.1 200 OK\r\n{length}connection: close\r\n\r\n").as_bytes())
+                .await
+                .ok()?;
             let zeros = vec![0; 64 * 1024];
             loop {
                 stream.write_all(&zeros).await.ok()?;

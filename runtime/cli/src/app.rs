@@ -24,14 +24,12 @@ pub(crate) struct App {
 impl App {
     /// OpenAct over the user's database, opened at the first call.
     pub(crate) async fn openact(&self) -> Result<&OpenAct> {
-        self.openact
-            .get_or_try_init(|| async { OpenAct::builder().store(self.settings.store()?).build().await })
-            .await
+        self.openact.get_or_try_init(|| async { builder().store(self.settings.store()?).build().await }).await
     }
 
     /// OpenAct without a database. A command uses either this or [`App::openact`].
     pub(crate) async fn without_database(&self) -> Result<&OpenAct> {
-        self.openact.get_or_try_init(|| OpenAct::builder().build()).await
+        self.openact.get_or_try_init(|| builder().build()).await
     }
 
     async fn close(&self) {
@@ -42,6 +40,11 @@ impl App {
             tracing::error!("failed to close the store: {error:?}");
         }
     }
+}
+
+/// A command runs one call: room for a few is reserved faster than room for thousands.
+fn builder() -> openact::Builder {
+    OpenAct::builder().instances_max(16)
 }
 
 /// Everything after the first line of `main`.

@@ -193,6 +193,10 @@ pub const RUN_HOST_CALLS_MAX: usize = 50;
 /// Run records waiting to be written. A full queue makes the callers wait rather than lose one.
 pub const RUN_QUEUE_MAX: usize = 10_000;
 
+/// How long a run record waits for others before its group is written. A transaction costs as much as fifty records;
+/// a person who looks for a run does not notice.
+pub const RUN_GROUP_WAIT: Duration = Duration::from_millis(10);
+
 /// Run records written in one transaction.
 pub const RUN_GROUP_MAX: usize = 500;
 

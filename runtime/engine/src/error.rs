@@ -54,7 +54,7 @@ pub(crate) fn to_guest(error: &Error) -> HostError {
     }
 }
 
-/// An error of the HTTP client. `target` is the method and origin, without path and query.
+/// An error of the HTTP client. `target` is the method, origin and path, without the query.
 pub(crate) fn http_client(error: reqwest::Error, target: &str) -> Error {
     let error = error.without_url();
     let cause = root_cause(&error);

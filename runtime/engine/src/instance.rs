@@ -183,7 +183,11 @@ async fn enter(
 ) -> (Result<Answer>, CallState) {
     let inner = &engine.0;
     let deadline = Instant::now() + state.limits.wall();
-    let Ok(Ok(_place)) = timeout_at(deadline, inner.places.acquire()).await else {
+    let place = match inner.places.try_acquire() {
+        Ok(place) => Some(place),
+        Err(_) => timeout_at(deadline, inner.places.acquire()).await.ok().and_then(Result::ok),
+    };
+    let Some(_place) = place else {
         let error = Error::overloaded("every place in the sandbox was taken until the deadline")
             .details(serde_json::json!({ "limit": "instances" }));
         return (Err(error), state);

@@ -7,16 +7,16 @@
 //! Invariant: a record that [`Store::record_run`] took is written. A locked database or a full disk delays it, and the
 //! queue then holds the callers back; only [`Store::close`] gives up, after a few attempts, and says how many it lost.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use openact_core::{
     ActionTrn, Error, Result, Tenant,
-    limits::{RUN_GROUP_MAX, RUN_QUEUE_MAX},
+    limits::{RUN_GROUP_MAX, RUN_GROUP_WAIT, RUN_QUEUE_MAX},
     manifest::ComponentDigest,
     run::{RunId, RunRecord},
 };
 use sqlx::{FromRow, QueryBuilder, Sqlite, SqlitePool};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::{
     Store, failure,
@@ -67,7 +67,7 @@ impl Store {
     pub async fn flush_runs(&self) -> Result<()> {
         match &self.0.runs {
             RunSink::Direct => Ok(()),
-            RunSink::Grouped { queue, .. } => ask(queue, Message::Flush).await,
+            RunSink::Grouped { queue, hurry, .. } => ask(queue, hurry, Message::Flush).await,
         }
     }
 
@@ -108,7 +108,7 @@ impl Store {
 /// Where records go.
 pub(crate) enum RunSink {
     Direct,
-    Grouped { queue: mpsc::Sender<Message>, closing: watch::Sender<bool> },
+    Grouped { queue: mpsc::Sender<Message>, closing: watch::Sender<bool>, hurry: Arc<Notify> },
 }
 
 pub(crate) enum Message {
@@ -124,15 +124,17 @@ impl RunSink {
             RunWrites::Grouped => {
                 let (queue, inbox) = mpsc::channel(RUN_QUEUE_MAX);
                 let (closing, is_closing) = watch::channel(false);
+                let hurry = Arc::new(Notify::new());
                 let writer = GroupWriter {
                     place: place.to_owned(),
                     pool: writer.clone(),
                     inbox,
                     is_closing,
+                    hurry: hurry.clone(),
                     group: Vec::new(),
                 };
                 tokio::spawn(writer.run());
-                Self::Grouped { queue, closing }
+                Self::Grouped { queue, closing, hurry }
             }
         }
     }
@@ -142,9 +144,9 @@ impl RunSink {
         match self {
             Self::Direct => Ok(()),
             Self::Grouped { queue, .. } if queue.is_closed() => Ok(()),
-            Self::Grouped { queue, closing } => {
+            Self::Grouped { queue, closing, hurry } => {
                 closing.send_replace(true);
-                ask(queue, Message::Close).await
+                ask(queue, hurry, Message::Close).await
             }
         }
     }
@@ -152,11 +154,13 @@ impl RunSink {
 
 async fn ask(
     queue: &mpsc::Sender<Message>,
+    hurry: &Notify,
     message: impl FnOnce(oneshot::Sender<Result<()>>) -> Message,
 ) -> Result<()> {
     let gone = || Error::store_unavailable("failed to write runs: the store is closed");
     let (reply, answer) = oneshot::channel();
     queue.send(message(reply)).await.map_err(|_| gone())?;
+    hurry.notify_one();
     answer.await.map_err(|_| gone())?
 }
 
@@ -167,6 +171,8 @@ struct GroupWriter {
     pool: SqlitePool,
     inbox: mpsc::Receiver<Message>,
     is_closing: watch::Receiver<bool>,
+    /// Somebody waits for what is in the queue.
+    hurry: Arc<Notify>,
     group: Vec<RunRecord>,
 }
 
@@ -175,7 +181,7 @@ impl GroupWriter {
         let mut messages = Vec::with_capacity(RUN_GROUP_MAX);
         let mut waiting = Vec::new();
         let mut result = Ok(());
-        while self.inbox.recv_many(&mut messages, RUN_GROUP_MAX).await > 0 {
+        while self.next_group(&mut messages).await {
             for message in messages.drain(..) {
                 match message {
                     Message::Record(record) => self.group.push(*record),
@@ -194,6 +200,25 @@ impl GroupWriter {
         for reply in waiting {
             let _ = reply.send(std::mem::replace(&mut result, Ok(())));
         }
+    }
+
+    /// Waits for a message, and then a little for others to share its transaction, unless somebody is waiting for this
+    /// one. False when there will be no more.
+    async fn next_group(&mut self, messages: &mut Vec<Message>) -> bool {
+        let Some(first) = self.inbox.recv().await else { return false };
+        messages.push(first);
+        if self.inbox.len() < RUN_GROUP_MAX {
+            tokio::select! {
+                () = tokio::time::sleep(RUN_GROUP_WAIT) => {}
+                () = self.hurry.notified() => {}
+            }
+        }
+        while messages.len() < RUN_GROUP_MAX
+            && let Ok(message) = self.inbox.try_recv()
+        {
+            messages.push(message);
+        }
+        true
     }
 
     /// Tries until the group is written. Gives up only when the store is being closed.

@@ -36,37 +36,36 @@ pub struct BodyStream {
     response: reqwest::Response,
     /// Received but not yet read.
     pending: Bytes,
-    /// Method and origin, for messages.
+    /// Method, origin and path, for messages.
     target: String,
 }
 
-/// A request that passed the first checks.
+/// A request that the policy let through.
+#[derive(Clone)]
 struct Outgoing {
     method: Method,
     url: Url,
+    origin: Origin,
     headers: HeaderMap,
     body: Option<Bytes>,
     credential: bool,
+    follow: bool,
 }
 
 impl wit::Host for HostView<'_> {
     async fn send(&mut self, request: wit::Request) -> wasmtime::Result<Result<wit::Response, HostError>> {
         let started = Instant::now();
-        let method = request.method.clone();
         let (target, sent) = match self.prepare(request) {
-            Ok((outgoing, follow)) => {
+            Ok(outgoing) => {
                 // The path helps to find the call; the query may hold what should not be kept.
-                let target = format!(
-                    "{method} {}{}",
-                    outgoing.url.origin().ascii_serialization(),
-                    outgoing.url.path()
-                );
-                (target, self.send_following(outgoing, follow).await)
+                let target = format!("{} {}{}", outgoing.method, outgoing.origin, outgoing.url.path());
+                let sent = self.send_following(outgoing, &target).await;
+                (target, sent)
             }
-            Err(error) => (
-                error.details.as_ref().and_then(|d| d.get("denied")?.as_str()).unwrap_or("-").to_owned(),
-                Err(error),
-            ),
+            Err(error) => {
+                let denied = error.details.as_ref().and_then(|details| details.get("denied")?.as_str());
+                (denied.unwrap_or("-").to_owned(), Err(error))
+            }
         };
         let outcome = match &sent {
             Ok(response) => response.status.to_string(),
@@ -98,18 +97,17 @@ impl wit::HostBodyStream for HostView<'_> {
 }
 
 impl HostView<'_> {
-    fn prepare(&mut self, request: wit::Request) -> Result<(Outgoing, bool)> {
+    fn prepare(&mut self, request: wit::Request) -> Result<Outgoing> {
         self.require(Capability::Http)?;
         let url = parse_url(&request.url)?;
-        self.0.grants.egress.check(&url)?;
+        let origin = self.0.grants.egress.check(&url)?;
         let method = Method::from_bytes(request.method.as_bytes())
             .ok()
             .filter(|method| method != Method::CONNECT && method != Method::TRACE)
             .ok_or_else(|| Error::invalid_input("the method is not one that can be sent"))?;
         let headers = guest_headers(request.headers)?;
         let body = request.body.map(Bytes::from);
-        let bytes = body.as_ref().map_or(0, Bytes::len) as u64;
-        self.0.usage.request_bytes += bytes;
+        self.0.usage.request_bytes += body.as_ref().map_or(0, Bytes::len) as u64;
         if self.0.usage.request_bytes > self.0.limits.request_bytes {
             return Err(limit_error(
                 "request_bytes",
@@ -117,50 +115,37 @@ impl HostView<'_> {
             ));
         }
         let credential = request.credential == CredentialUse::Connection;
-        Ok((Outgoing { method, url, headers, body, credential }, request.redirects == RedirectPolicy::Follow))
+        let follow = request.redirects == RedirectPolicy::Follow;
+        Ok(Outgoing { method, url, origin, headers, body, credential, follow })
     }
 
-    async fn send_following(&mut self, mut outgoing: Outgoing, follow: bool) -> Result<wit::Response> {
-        let mut hops = 0;
-        loop {
-            let origin = self.0.grants.egress.check(&outgoing.url)?;
-            let target = format!("{} {origin}", outgoing.method);
-            let response = self.send_once(&outgoing, &origin, &target).await?;
-            match next_hop(&outgoing.url, &response).filter(|_| follow) {
+    async fn send_following(&mut self, mut outgoing: Outgoing, target: &str) -> Result<wit::Response> {
+        for _ in 0..=HTTP_REDIRECTS_MAX {
+            let again = outgoing.follow.then(|| outgoing.clone());
+            let response = self.send_once(outgoing, target).await?;
+            outgoing = match again.and_then(|again| again.redirected(&response)) {
                 None => return self.receive(response, target).await,
-                Some(next) => {
-                    hops += 1;
-                    if hops > HTTP_REDIRECTS_MAX {
-                        return Err(limit_error(
-                            "redirects",
-                            format!("{target}: more than {HTTP_REDIRECTS_MAX} redirects"),
-                        ));
-                    }
-                    outgoing.redirect(next?, &origin, response.status());
-                }
-            }
+                Some(next) => next?,
+            };
+            // Each hop passes the policy anew (E8).
+            self.0.grants.egress.check(&outgoing.url)?;
         }
+        Err(limit_error("redirects", format!("{target}: more than {HTTP_REDIRECTS_MAX} redirects")))
     }
 
-    async fn send_once(
-        &mut self,
-        outgoing: &Outgoing,
-        origin: &Origin,
-        target: &str,
-    ) -> Result<reqwest::Response> {
-        let (mut url, mut headers) = (outgoing.url.clone(), outgoing.headers.clone());
-        if let Some(credential) =
-            self.0.grants.credential.as_ref().filter(|c| outgoing.credential && c.origin == *origin)
-        {
+    async fn send_once(&mut self, outgoing: Outgoing, target: &str) -> Result<reqwest::Response> {
+        let Outgoing { method, mut url, origin, mut headers, body, .. } = outgoing;
+        let credential = self.0.grants.credential.as_ref();
+        if let Some(credential) = credential.filter(|c| outgoing.credential && c.origin == origin) {
             credential.apply(&mut url, &mut headers);
         }
-        let mut request = reqwest::Request::new(outgoing.method.clone(), url);
+        let mut request = reqwest::Request::new(method, url);
         *request.headers_mut() = headers;
-        *request.body_mut() = outgoing.body.clone().map(Into::into);
+        *request.body_mut() = body.map(Into::into);
         self.0.grants.client()?.execute(request).await.map_err(|error| http_client(error, target))
     }
 
-    async fn receive(&mut self, mut response: reqwest::Response, target: String) -> Result<wit::Response> {
+    async fn receive(&mut self, mut response: reqwest::Response, target: &str) -> Result<wit::Response> {
         let status = response.status().as_u16();
         if response.headers().len() > HTTP_HEADERS_MAX {
             return Err(limit_error(
@@ -175,12 +160,12 @@ impl HostView<'_> {
             .collect();
         let mut budget =
             ResponseBudget { used: self.0.usage.response_bytes, max: self.0.limits.response_bytes };
-        budget.foresee(response.content_length(), &target)?;
+        budget.foresee(response.content_length(), target)?;
         let mut body =
             Vec::with_capacity(response.content_length().unwrap_or(0).min(HTTP_INLINE_BYTES as u64) as usize);
         let mut pending = None;
-        while let Some(chunk) = response.chunk().await.map_err(|error| http_client(error, &target))? {
-            let taken = budget.take(chunk.len(), &target);
+        while let Some(chunk) = response.chunk().await.map_err(|error| http_client(error, target))? {
+            let taken = budget.take(chunk.len(), target);
             self.0.usage.response_bytes = budget.used;
             taken?;
             if body.len() + chunk.len() > HTTP_INLINE_BYTES {
@@ -192,7 +177,8 @@ impl HostView<'_> {
         let rest = match pending {
             None => None,
             Some(pending) => {
-                Some(self.0.table.push(BodyStream { response, pending, target }).map_err(|error| {
+                let stream = BodyStream { response, pending, target: target.to_owned() };
+                Some(self.0.table.push(stream).map_err(|error| {
                     limit_error("resources", "too many response bodies are open at once".into())
                         .because(error)
                 })?)
@@ -245,14 +231,26 @@ impl ResponseBudget {
 }
 
 impl Outgoing {
-    /// Turns this request into the next one (RFC 9110 section 15.4).
-    fn redirect(&mut self, next: Url, from: &Origin, status: http::StatusCode) {
-        if Origin::of(&next).as_ref() != Some(from) {
+    /// The request that follows this one by `response` (RFC 9110 section 15.4); none if it is no redirect.
+    fn redirected(mut self, response: &reqwest::Response) -> Option<Result<Self>> {
+        let status = response.status().as_u16();
+        if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+            return None;
+        }
+        let location = response.headers().get(header::LOCATION)?;
+        let next = location.to_str().ok().and_then(|location| self.url.join(location).ok());
+        let Some((next, origin)) = next.and_then(|next| Some((next.clone(), Origin::of(&next)?))) else {
+            return Some(Err(Error::new(
+                ErrorCode::UpstreamError,
+                "the redirect's Location is not an http or https URL",
+            )));
+        };
+        if origin != self.origin {
             // Another origin gets nothing the guest or the connection meant for this one (E8).
             self.headers.clear();
             self.credential = false;
         }
-        let get = match status.as_u16() {
+        let get = match status {
             303 => self.method != Method::HEAD,
             301 | 302 => self.method == Method::POST,
             _ => false,
@@ -269,18 +267,9 @@ impl Outgoing {
                 self.headers.remove(name);
             }
         }
-        self.url = next;
+        (self.url, self.origin) = (next, origin);
+        Some(Ok(self))
     }
-}
-
-/// Where a response redirects to; none if it does not.
-fn next_hop(url: &Url, response: &reqwest::Response) -> Option<Result<Url>> {
-    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-        return None;
-    }
-    let location = response.headers().get(header::LOCATION)?;
-    let next = location.to_str().ok().and_then(|location| url.join(location).ok());
-    Some(next.ok_or_else(|| Error::new(ErrorCode::UpstreamError, "the redirect's Location is not a URL")))
 }
 
 fn parse_url(text: &str) -> Result<Url> {

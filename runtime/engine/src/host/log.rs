@@ -14,12 +14,13 @@ impl log::Host for HostView<'_> {
             return Ok(());
         }
         let line = |text: String| {
+            // Redacted before it is cut, so that no part of a secret is left at the end.
+            let text = match &state.grants.credential {
+                Some(credential) => credential.redact(&text),
+                None => text,
+            };
             let end = text.floor_char_boundary(LOG_LINE_BYTES_MAX);
-            let text = text.get(..end).unwrap_or_default();
-            match &state.grants.credential {
-                Some(credential) => one_line(&credential.redact(text)),
-                None => one_line(text),
-            }
+            one_line(text.get(..end).unwrap_or_default())
         };
         let (message, fields) = (line(message), line(fields));
         let connector = state.manifest.as_ref().map_or("?", |manifest| manifest.name.as_str());
