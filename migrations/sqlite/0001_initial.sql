@@ -106,10 +106,11 @@ CREATE TABLE secrets (
     PRIMARY KEY (tenant, name)
 ) STRICT;
 
--- No foreign keys: what ran is remembered after its action is gone.
+-- No foreign keys: what ran is remembered after its action is gone. Ids are UUIDs of version 7 and so sort by time: one
+-- tree holds the rows in the order in which they are written and listed.
 CREATE TABLE runs (
-    id               TEXT NOT NULL PRIMARY KEY,
     tenant           TEXT NOT NULL,
+    id               TEXT NOT NULL,
     action_trn       TEXT NOT NULL,
     connection_trn   TEXT NOT NULL,
     connector_digest TEXT NOT NULL,
@@ -121,10 +122,9 @@ CREATE TABLE runs (
     error_code       TEXT,
     error_message    TEXT,
     host_calls_json  TEXT NOT NULL,
-    usage_json       TEXT NOT NULL
-) STRICT;
-
-CREATE INDEX runs_by_time ON runs (tenant, started_at DESC);
+    usage_json       TEXT NOT NULL,
+    PRIMARY KEY (tenant, id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE run_checkpoints (
     run_id          TEXT NOT NULL PRIMARY KEY,

@@ -316,7 +316,7 @@ async fn e10_line_breaks_and_nul_in_headers_are_refused() {
     ];
     for headers in headers {
         let (error, _) = failure(&openact, "http/get", json!({ "headers": headers })).await;
-        assert_eq!(error.code, ErrorCode::InvalidConfig, "{headers}: {error:?}");
+        assert_eq!(error.code, ErrorCode::InvalidInput, "{headers}: {error:?}");
         assert!(!error.message.contains(['\r', '\n', '\0']), "{:?}", error.message);
     }
     assert_eq!(upstream.connections(), 0);

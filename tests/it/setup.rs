@@ -3,7 +3,7 @@
 //!
 //! Invariant: nothing here is shared between two tests but compiled components.
 
-use std::{path::Path, process::Output};
+use std::{path::Path, process::Output, sync::Arc};
 
 use openact::{Builder, Door, Error, Execution, Format, OpenAct, Request, RunRecord, RunWrites, Tenant};
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ pub(crate) async fn value(openact: &OpenAct, action: &str, input: Value) -> Valu
 }
 
 /// The error of a call that must fail, and its record, which must tell the same.
-pub(crate) async fn failure(openact: &OpenAct, action: &str, input: Value) -> (Error, RunRecord) {
+pub(crate) async fn failure(openact: &OpenAct, action: &str, input: Value) -> (Error, Arc<RunRecord>) {
     let Execution { result, run } = openact.execute(request(action, input)).await;
     let (error, run) = (result.unwrap_err(), run.expect("a call that reached an action has a record"));
     assert_eq!(run.failure, Some((error.code, error.message.clone())));

@@ -35,9 +35,14 @@ fn text(body: &Json, kind: BodyType, input: &Json) -> Result<String, Failure> {
         .map_err(|_| wrong(input, format!("the body must be a string for body_type {kind:?}").to_lowercase()))
 }
 
-/// Whoever set the body is told: the caller, if the input has one, else the author of the configuration.
 fn wrong(input: &Json, message: String) -> Failure {
-    let by_caller =
-        input.parse::<BTreeMap<String, Box<RawValue>>>().is_ok_and(|input| input.contains_key("body"));
+    blame(input, &["body"], message)
+}
+
+/// Whoever set it is told: the caller, if the input has one of `keys`, else the author of the configuration.
+pub(crate) fn blame(input: &Json, keys: &[&str], message: String) -> Failure {
+    let by_caller = input
+        .parse::<BTreeMap<String, Box<RawValue>>>()
+        .is_ok_and(|input| keys.iter().any(|key| input.contains_key(*key)));
     if by_caller { Failure::InvalidInput(message) } else { Failure::InvalidConfig(message) }
 }

@@ -16,8 +16,8 @@ pub mod config;
 pub mod url;
 
 use openact_connector::{
-    Call, Capability, Connector, Failure, Host, Json, Manifest, Operation, Request, UpstreamFailure,
-    http::RedirectPolicy, log::Level,
+    Call, Capability, Connector, Failure, Host, HostError, Json, Manifest, Operation, Request,
+    UpstreamFailure, http::RedirectPolicy, log::Level,
 };
 
 use crate::config::{Action, Connection, Input};
@@ -76,7 +76,10 @@ fn request(call: Call<Connection, Action, Input>, host: &dyn Host) -> Result<Jso
     if call.dry_run {
         return Ok(answer::dry_run(&request));
     }
-    let mut response = host.send(request)?;
+    let mut response = host.send(request).map_err(|error| match error {
+        HostError::InvalidRequest(message) => body::blame(&input, &["headers", "query"], message),
+        other => other.into(),
+    })?;
     let body = response.take_body()?;
     Ok(answer::result(response.status, &response.headers, &body))
 }

@@ -26,6 +26,8 @@ use crate::{OpenAct, Shared};
 pub(crate) struct Catalog {
     given: Mutex<HashMap<ConnectorName, Arc<Connector>>>,
     loaded: Mutex<HashMap<ConnectorName, Arc<Connector>>>,
+    /// Held while one is loaded, so that two calls do not compile the same.
+    loading: tokio::sync::Mutex<()>,
 }
 
 /// Where a connector comes from.
@@ -64,6 +66,10 @@ fn as_text<S: serde::Serializer>(
 impl Catalog {
     /// The connector of that name, loaded.
     pub(crate) async fn connector(&self, openact: &Shared, name: &ConnectorName) -> Result<Arc<Connector>> {
+        if let Some(connector) = self.loaded(name) {
+            return Ok(connector);
+        }
+        let _turn = self.loading.lock().await;
         if let Some(connector) = self.loaded(name) {
             return Ok(connector);
         }

@@ -1,9 +1,13 @@
 //! The path of one call: resolve, load, admit, merge, check, authorise, call, record.
 //!
 //! Every door (command line, REST, MCP, Rust) enters [`execute`] and leaves with an [`Execution`]. Invariant: a call
-//! that reached an action version leaves a run record, however it ended; nothing is dialled before step 7.
+//! that reached an action version and was not dropped leaves a run record, however it ended; nothing is dialled before
+//! step 7.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use openact_core::{
     Error, Result, Tenant, Timestamp,
@@ -39,7 +43,7 @@ pub struct Execution {
     /// The result, or why there is none.
     pub result: Result<Json>,
     /// What was done.
-    pub run: Option<RunRecord>,
+    pub run: Option<Arc<RunRecord>>,
 }
 
 /// Runs one call.
@@ -62,7 +66,7 @@ pub(crate) async fn execute(openact: &Shared, request: Request) -> Execution {
     record(openact, &request, &prepared, &started, report).await
 }
 
-async fn find(openact: &Shared, request: &Request) -> Result<std::sync::Arc<Prepared>> {
+async fn find(openact: &Shared, request: &Request) -> Result<Arc<Prepared>> {
     let reference: Reference<Action> = request.action.parse()?;
     openact.snapshot.prepared(openact, &request.tenant, &request.action, &reference).await
 }
@@ -136,7 +140,7 @@ async fn record(
     report: CallReport,
 ) -> Execution {
     let failure = report.result.as_ref().err().map(|error| (error.code, error.message.clone()));
-    let run = RunRecord {
+    let run = Arc::new(RunRecord {
         id: started.id,
         action: prepared.action.clone(),
         connection: prepared.connection.clone(),
@@ -148,7 +152,7 @@ async fn record(
         failure,
         host_calls: report.host_calls,
         usage: report.usage,
-    };
+    });
     // The action ran. Answering that it failed would make a caller run it again, so a record that cannot be
     // written goes to the log instead.
     if let Err(error) = openact.store.record_run(run.clone()).await {

@@ -79,7 +79,7 @@ pub struct Outcome {
     /// The action's result.
     pub result: Json,
     /// What was done.
-    pub run: RunRecord,
+    pub run: Arc<RunRecord>,
 }
 
 /// The runtime: runs actions, manages configuration. Clones share everything.

@@ -44,9 +44,11 @@ impl Snapshot {
         reference: &Reference<Action>,
     ) -> Result<Arc<Prepared>> {
         let key = format!("{tenant} {text}");
-        if let Some(prepared) = self.by_reference.get(&key) {
-            return Ok(prepared);
-        }
+        // Calls that come while the first one loads wait for it rather than load the same.
+        let place = match self.by_reference.get_value_or_guard_async(&key).await {
+            Ok(prepared) => return Ok(prepared),
+            Err(place) => place,
+        };
         let epoch = self.epoch.load(Ordering::Acquire);
         let action = find_action(openact, tenant, reference).await?;
         let connection = openact.store.get_connection(&action.connection).await?.ok_or_else(|| {
@@ -59,7 +61,8 @@ impl Snapshot {
         let connector = openact.catalog.connector(openact, &action.trn.connector).await?;
         let prepared = Arc::new(Prepared::new(action, connection, connector)?);
         if self.epoch.load(Ordering::Acquire) == epoch {
-            self.by_reference.insert(key, prepared.clone());
+            // Failing means that the place was cleared meanwhile.
+            let _ = place.insert(prepared.clone());
         }
         Ok(prepared)
     }
@@ -173,5 +176,33 @@ async fn unknown(openact: &Shared, tenant: &Tenant, text: &str, name: &Name) -> 
             error.hint("there are no actions yet; add some with: openact import FILE")
         }
         None => error.hint("see: openact list actions"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Format, OpenAct};
+
+    const CONFIG: &str = r#"{"connectors": {"http": {
+        "connections": {"api": {"base_url": "http://127.0.0.1:1"}}, "actions": {"get": {"connection": "api"}}}}}"#;
+
+    async fn prepared(openact: OpenAct) -> Arc<Prepared> {
+        let tenant = Tenant::default();
+        openact.0.snapshot.prepared(&openact.0, &tenant, "get", &"get".parse().unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn calls_that_come_at_once_share_what_the_first_one_loads() {
+        let openact = OpenAct::builder().config_text(CONFIG, Format::Json).build().await.unwrap();
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            calls.spawn(prepared(openact.clone()));
+        }
+        let all = calls.join_all().await;
+        assert!(all.iter().all(|one| Arc::ptr_eq(one, &all[0])));
+        // A change of configuration makes another one.
+        openact.0.snapshot.clear();
+        assert!(!Arc::ptr_eq(&prepared(openact).await, &all[0]));
     }
 }

@@ -51,13 +51,14 @@ const CLOSING_ATTEMPTS: u32 = 3;
 impl Store {
     /// Takes the record of a run. When it returns, the record is in the database or, with [`RunWrites::Grouped`], in
     /// the queue. Recording a run twice is the same as once.
-    pub async fn record_run(&self, record: RunRecord) -> Result<()> {
+    pub async fn record_run(&self, record: impl Into<Arc<RunRecord>>) -> Result<()> {
+        let record = record.into();
         match &self.0.runs {
             RunSink::Direct => {
                 insert(&self.0.writer, &[record]).await.map_err(|error| error.explain(&self.0.place))
             }
             RunSink::Grouped { queue, .. } => queue
-                .send(Message::Record(Box::new(record)))
+                .send(Message::Record(record))
                 .await
                 .map_err(|_| Error::store_unavailable("failed to record a run: the store is closed")),
         }
@@ -82,7 +83,7 @@ impl Store {
         if filter.failed_only {
             query.push(" AND status = 'failed'");
         }
-        query.push(" ORDER BY started_at DESC, id DESC LIMIT ").push_bind(limit);
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
         let rows: Vec<RunRow> =
             query.build_query_as().fetch_all(&self.0.readers).await.map_err(self.failed("read runs"))?;
         rows.into_iter().map(RunRow::record).collect()
@@ -112,7 +113,7 @@ pub(crate) enum RunSink {
 }
 
 pub(crate) enum Message {
-    Record(Box<RunRecord>),
+    Record(Arc<RunRecord>),
     Flush(oneshot::Sender<Result<()>>),
     Close(oneshot::Sender<Result<()>>),
 }
@@ -173,7 +174,7 @@ struct GroupWriter {
     is_closing: watch::Receiver<bool>,
     /// Somebody waits for what is in the queue.
     hurry: Arc<Notify>,
-    group: Vec<RunRecord>,
+    group: Vec<Arc<RunRecord>>,
 }
 
 impl GroupWriter {
@@ -184,7 +185,7 @@ impl GroupWriter {
         while self.next_group(&mut messages).await {
             for message in messages.drain(..) {
                 match message {
-                    Message::Record(record) => self.group.push(*record),
+                    Message::Record(record) => self.group.push(record),
                     Message::Flush(reply) => {
                         // Whoever asked may have gone; the records are written all the same.
                         let _ = reply.send(self.write().await.map_err(|error| error.explain(&self.place)));
@@ -277,7 +278,7 @@ const ROWS_PER_STATEMENT: [usize; 4] = [64, 16, 4, 1];
 
 /// Inserts all of `records` or none. An id that is there already is the same record, tried again after a commit whose
 /// answer got lost.
-async fn insert(writer: &SqlitePool, records: &[RunRecord]) -> Result<(), Unwritten> {
+async fn insert(writer: &SqlitePool, records: &[Arc<RunRecord>]) -> Result<(), Unwritten> {
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(Unwritten::Sql)?;
     let mut rest = records;
     for rows in ROWS_PER_STATEMENT {
@@ -294,7 +295,7 @@ async fn insert(writer: &SqlitePool, records: &[RunRecord]) -> Result<(), Unwrit
     tx.commit().await.map_err(Unwritten::Sql)
 }
 
-fn insert_query(records: &[RunRecord]) -> Result<QueryBuilder<Sqlite>> {
+fn insert_query(records: &[Arc<RunRecord>]) -> Result<QueryBuilder<Sqlite>> {
     let mut query = QueryBuilder::new(
         "INSERT INTO runs (id, tenant, action_trn, connection_trn, connector_digest, door, dry_run, started_at,
              duration_us, status, error_code, error_message, host_calls_json, usage_json) VALUES ",
@@ -320,7 +321,7 @@ fn insert_query(records: &[RunRecord]) -> Result<QueryBuilder<Sqlite>> {
         values.push_bind(json_text(&record.usage)?);
         query.push(")");
     }
-    query.push(" ON CONFLICT (id) DO NOTHING");
+    query.push(" ON CONFLICT (tenant, id) DO NOTHING");
     Ok(query)
 }
 

@@ -91,13 +91,14 @@ async fn before_the_answer_means_that_another_process_sees_it() {
 async fn runs_are_listed_newest_first_by_tenant_action_and_outcome() {
     let store = Store::open(&StoreUrl::memory(), key(1), RunWrites::BeforeAnswer).await.unwrap();
     let at = |time: &str, action: &str| RunRecord { started_at: time.parse().unwrap(), ..run(action) };
+    // Ids are made in this order.
     let records = [
+        at("2026-01-01T00:00:00Z", "default:action/http/other@v1"),
         at("2026-01-01T00:00:00.5Z", ACTION),
         RunRecord { failure: None, ..at("2026-01-01T00:00:01Z", ACTION) },
-        at("2026-01-01T00:00:00Z", "default:action/http/other@v1"),
         at("2026-01-01T00:00:02Z", "other:action/http/get@v1"),
     ];
-    for record in &records {
+    for record in records.iter().rev() {
         store.record_run(record.clone()).await.unwrap();
     }
     let tenant = Tenant::default();
@@ -111,10 +112,10 @@ async fn runs_are_listed_newest_first_by_tenant_action_and_outcome() {
                 .collect::<Vec<_>>()
         }
     };
-    assert_eq!(list(10, RunFilter::default()).await, [1, 0, 2]);
-    assert_eq!(list(1, RunFilter::default()).await, [1]);
-    assert_eq!(list(10, RunFilter { action: Some(action_trn(ACTION)), failed_only: false }).await, [1, 0]);
-    assert_eq!(list(10, RunFilter { action: None, failed_only: true }).await, [0, 2]);
+    assert_eq!(list(10, RunFilter::default()).await, [2, 1, 0]);
+    assert_eq!(list(1, RunFilter::default()).await, [2]);
+    assert_eq!(list(10, RunFilter { action: Some(action_trn(ACTION)), failed_only: false }).await, [2, 1]);
+    assert_eq!(list(10, RunFilter { action: None, failed_only: true }).await, [1, 0]);
     assert!(
         store.get_run(&tenant, records[3].id).await.unwrap().is_none(),
         "m8: another tenant's run is not found"

@@ -104,8 +104,13 @@ mod component {
                 ("dump-memory", snoop::dump_memory),
                 ("stash", snoop::stash),
             ];
-            let manifest =
-                Manifest::new("hostile", "0.1.0", "attacks on the host").needs(&[Capability::Http]);
+            // All but the right to see a secret, which stays denied.
+            let manifest = Manifest::new("hostile", "0.1.0", "attacks on the host").needs(&[
+                Capability::Http,
+                Capability::Sockets,
+                Capability::State,
+                Capability::Emit,
+            ]);
             attacks.into_iter().fold(manifest, |manifest, (name, attack)| {
                 manifest.operation(Operation::new(name, "an attack", attack))
             })
