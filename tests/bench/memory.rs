@@ -118,7 +118,7 @@ async fn openact_side(url: &str, orders: Lines<BufReader<Stdin>>) -> Result<()> 
     let after = openact.clone();
     after.close().await?;
     let openact = support::builder(folder.path(), &[]).master_key(MasterKey::ephemeral()?).build().await?;
-    let recorded = openact.list_runs(&Tenant::default(), 2 * CALLS as u32).await?.len();
+    let recorded = openact.list_runs(&Tenant::default(), 2 * CALLS as u32, &Default::default()).await?.len();
     ensure!(recorded == CALLS + WARM_CALLS, "{recorded} runs are recorded");
     openact.close().await?;
     done()

@@ -350,3 +350,60 @@ async fn c3_the_own_url_inside_another_one_is_not_the_own_origin() {
     }
     assert_eq!(other.connections(), 0);
 }
+
+#[tokio::test]
+async fn c6_a_connection_cannot_name_another_ones_secret() {
+    let upstream = Upstream::json("{}").await;
+    let openact = memory(&[("CANARY", CANARY)])
+        .config_text(
+            config("http", json!({"base_url": upstream.url(), "auth": kinds()[0]}), json!({"own": {}})),
+            Format::Json,
+        )
+        .build()
+        .await
+        .unwrap();
+    let stored = openact.list_secrets(&Tenant::default()).await.unwrap();
+    let thief = json!({"connectors": {"http": {
+        "connections": {"thief": {
+            "base_url": upstream.url(), "auth": {"type": "bearer", "token": {"$secret": stored[0].name}},
+        }},
+        "actions": {"steal": {"connection": "thief"}},
+    }}});
+    openact.import_text("thief", &thief.to_string(), Format::Json, &ImportOptions::default()).await.unwrap();
+    let (error, _) = failure(&openact, "http/steal", json!({})).await;
+    assert_eq!(error.code, ErrorCode::InvalidConfig, "{error:?}");
+    assert!(upstream.received().is_empty());
+    // The one it belongs to uses it.
+    openact.run("http/own", json!({})).await.unwrap();
+    assert_eq!(upstream.received()[0].header("authorization"), [format!("Bearer {CANARY}")]);
+}
+
+#[tokio::test]
+async fn c1_the_master_key_is_not_a_value_of_any_configuration() {
+    let upstream = Upstream::json("{}").await;
+    let env = [("OPENACT_MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")];
+    let with = |token: Value| {
+        let connection = json!({"base_url": upstream.url(), "auth": {"type": "bearer", "token": token}});
+        memory(&env).config_text(config("http", connection, json!({"get": {}})), Format::Json).build()
+    };
+    let error = with(json!("${OPENACT_MASTER_KEY}")).await.err().unwrap();
+    assert_eq!(error.code, ErrorCode::InvalidConfig, "{error:?}");
+    let openact = with(json!({"$env": "OPENACT_MASTER_KEY"})).await.unwrap();
+    let (error, _) = failure(&openact, "http/get", json!({})).await;
+    assert_eq!(error.code, ErrorCode::AuthRequired, "{error:?}");
+    assert!(upstream.received().is_empty());
+}
+
+#[tokio::test]
+async fn c5_a_secret_file_that_is_none_fails_and_holds_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = folder.path().join("large");
+    fs::write(&large, vec![b'x'; 65 * 1024]).unwrap();
+    for path in ["/dev/zero", folder.path().to_str().unwrap(), large.to_str().unwrap()] {
+        let connection =
+            json!({"base_url": "http://127.0.0.1:1", "auth": {"type": "bearer", "token": {"$file": path}}});
+        let openact = http(connection, json!({"get": {}})).await;
+        let (error, _) = failure(&openact, "http/get", json!({})).await;
+        assert_eq!(error.code, ErrorCode::AuthRequired, "{path}: {error:?}");
+    }
+}

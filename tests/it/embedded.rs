@@ -323,7 +323,7 @@ async fn m8_another_tenant_sees_nothing() {
     assert!(openact.list_actions(&other, None).await.unwrap().is_empty());
     assert!(openact.list_connections(&other, None).await.unwrap().is_empty());
     assert!(openact.list_secrets(&other).await.unwrap().is_empty());
-    assert!(openact.list_runs(&other, 10).await.unwrap().is_empty());
+    assert!(openact.list_runs(&other, 10, &Default::default()).await.unwrap().is_empty());
     assert_eq!(openact.get_run(&other, own_run).await.unwrap_err().code, ErrorCode::NotFound);
     assert_eq!(openact.show(&other, "http/github-api").await.unwrap_err().code, ErrorCode::NotFound);
     assert!(!openact.export(&other, &[], Format::Yaml).await.unwrap().contains("github"));

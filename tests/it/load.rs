@@ -131,8 +131,13 @@ async fn client(urls: &str) {
         .build()
         .await
         .unwrap();
-    let recorded: HashSet<_> =
-        reopened.list_runs(&Tenant::default(), 10_000).await.unwrap().into_iter().map(|run| run.id).collect();
+    let recorded: HashSet<_> = reopened
+        .list_runs(&Tenant::default(), 10_000, &Default::default())
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|run| run.id)
+        .collect();
     assert_eq!(recorded, ids);
     assert_eq!(recorded.len(), PHASES.iter().sum::<usize>());
     reopened.close().await.unwrap();

@@ -9,6 +9,7 @@
 
 mod architecture;
 mod cli;
+mod cli_hostile;
 mod components;
 mod config;
 mod credentials;

@@ -314,6 +314,12 @@ async fn s5_log_lines_are_capped_and_those_dropped_are_counted() {
 }
 
 #[tokio::test]
+async fn s2_host_calls_that_never_wait_do_not_hold_off_the_deadline() {
+    let connection = json!({"timeout_ms": 300, "limits": {"memory_bytes": 33554432}});
+    ends("flood-huge-log", connection, json!({}), ErrorCode::Timeout, Some("wall_ms")).await;
+}
+
+#[tokio::test]
 async fn s5_a_log_line_is_cut_and_cannot_forge_another() {
     let logged = Logged::start();
     sees("huge-log", json!({})).await;

@@ -32,7 +32,7 @@ pub(crate) async fn http(connection: Value, actions: Value) -> OpenAct {
 
 /// Every operation of the guest `hostile`, as actions over one connection.
 pub(crate) fn hostile_config(connection: Value) -> String {
-    const OPERATIONS: [&str; 27] = [
+    const OPERATIONS: [&str; 28] = [
         "echo",
         "spin",
         "spin-in-host",
@@ -48,6 +48,7 @@ pub(crate) fn hostile_config(connection: Value) -> String {
         "flood-log",
         "flood-stdout",
         "huge-log",
+        "flood-huge-log",
         "huge-request",
         "leak-handles",
         "leak-responses",

@@ -7,7 +7,7 @@
 //!
 //! Invariant: the result is printed last, when nothing can fail any more but the printing.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use openact::{Error, OpenAct, Result};
@@ -28,8 +28,9 @@ impl App {
     }
 
     /// OpenAct without a database. A command uses either this or [`App::openact`].
-    pub(crate) async fn without_database(&self) -> Result<&OpenAct> {
-        self.openact.get_or_try_init(|| builder().build()).await
+    pub(crate) async fn without_database(&self, connectors: &[PathBuf]) -> Result<&OpenAct> {
+        let builder = connectors.iter().fold(builder(), |builder, path| builder.connector_file(path));
+        self.openact.get_or_try_init(|| builder.build()).await
     }
 
     async fn close(&self) {

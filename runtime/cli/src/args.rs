@@ -127,6 +127,9 @@ pub(crate) struct Run {
     /// Run straight from configuration given as JSON, without a database
     #[arg(long, value_name = "JSON", conflicts_with = "config")]
     pub(crate) config_json: Option<String>,
+    /// With --config or --config-json: a connector's .wasm file to use beside the bundled ones
+    #[arg(long, value_name = "FILE")]
+    pub(crate) connector: Vec<PathBuf>,
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -191,17 +191,20 @@ pub(crate) fn timeout_properties() -> Value {
 }
 
 pub(crate) fn limit_properties() -> Value {
-    let number = json!({"type": "integer", "minimum": 1});
+    let max = crate::limits::CallLimits::MAX;
     let fields = [
-        "memory_bytes",
-        "cpu_ms",
-        "timeout_ms",
-        "host_calls",
-        "max_bytes",
-        "response_bytes",
-        "request_bytes",
+        ("memory_bytes", max.memory_bytes),
+        ("cpu_ms", max.cpu_ms),
+        ("timeout_ms", max.wall_ms),
+        ("host_calls", max.host_calls),
+        ("max_bytes", max.output_bytes),
+        ("response_bytes", max.response_bytes),
+        ("request_bytes", max.request_bytes),
     ];
-    let properties: JsonObject = fields.iter().map(|field| ((*field).to_owned(), number.clone())).collect();
+    let property = |(field, max): (&str, u64)| {
+        (field.to_owned(), json!({"type": "integer", "minimum": 1, "maximum": max}))
+    };
+    let properties: JsonObject = fields.into_iter().map(property).collect();
     json!({"limits": {"type": "object", "additionalProperties": false, "properties": properties}})
 }
 
@@ -237,4 +240,36 @@ fn host_properties() -> Value {
         }
     }
     properties
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ErrorCode, limits::CallLimits, schema::Schema};
+
+    #[test]
+    fn a_limit_above_the_highest_is_refused_not_lowered() {
+        let schema = extend_schema(&json!({"type": "object"}), limit_properties());
+        let schema = Schema::compile(&schema, "it").unwrap();
+        let fits = |bytes: u64| schema.accepts(&json!({"limits": {"memory_bytes": bytes}}));
+        assert!(fits(CallLimits::MAX.memory_bytes));
+        assert!(!fits(CallLimits::MAX.memory_bytes + 1));
+    }
+
+    #[test]
+    fn a_url_with_a_password_is_refused_without_being_quoted() {
+        let manifest: Manifest = serde_json::from_value(json!({
+            "name": "it", "version": "1", "summary": "", "operations": [], "default_operation": "", "needs": [],
+            "connection_schema": {"properties": {"base_url": {"format": "uri"}}},
+        }))
+        .unwrap();
+        for url in
+            ["https://u:hunter2@example.com", "https://u:hunter2@example.com:99999", "ftp://u:hunter2@x"]
+        {
+            let config = json!({"base_url": url});
+            let error = ConnectionParts::of(config.as_object().unwrap(), &manifest).unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidConfig, "{url}");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
 }

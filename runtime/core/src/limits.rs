@@ -1,4 +1,4 @@
-//! Every bound of the runtime, in one place: default, unit, why. A bound that is not here does not exist.
+//! Every bound of a call, a queue, a cache and what comes from outside, in one place: default, unit, why.
 //!
 //! A call over a bound of its sandbox ends with the code named in the table; `details.limit` of the error is the
 //! field's name.
@@ -119,6 +119,12 @@ pub const INSTANCES_MAX: u32 = 2_000;
 /// Core wasm instances per component instance. A Rust component has 3 to 4; a dynamically linked Python one about 30.
 pub const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 50;
 
+/// Linear memories per component instance; toolchains make one.
+pub const MEMORIES_PER_COMPONENT_MAX: u32 = 2;
+
+/// Tables per component instance. A Rust component has 2, a dynamically linked one a few more.
+pub const TABLES_PER_COMPONENT_MAX: u32 = 16;
+
 /// Size of a component file, bytes. A Python connector is 18 MB.
 pub const COMPONENT_BYTES_MAX: u64 = 64 * MIB;
 
@@ -138,6 +144,19 @@ pub const DESCRIBE: CallLimits = CallLimits {
     response_bytes: 0,
     request_bytes: 0,
 };
+
+/// Particulars of a failure that a connector returns, bytes of JSON; longer ones are left out.
+pub const FAILURE_DETAILS_BYTES_MAX: usize = 64 * KIB as usize;
+
+/// A file that `{"$file": …}` names, bytes. It is read at every call.
+pub const SECRET_FILE_BYTES_MAX: u64 = 64 * KIB;
+
+/// Components being compiled at once; each may use every core and a few hundred MiB.
+pub const COMPILERS_MAX: usize = 1;
+
+/// One piece of a `wasi:http` request body that the host holds before the request is sent, bytes. Requests are denied,
+/// so it need hold none.
+pub const WASI_HTTP_CHUNK_BYTES: usize = 4 * KIB as usize;
 
 /// Input of a call, bytes of JSON.
 pub const INPUT_BYTES_MAX: usize = 16 * MIB as usize;
@@ -178,7 +197,7 @@ pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB as usize;
 /// Standard output and error of a guest, bytes each; the rest is dropped.
 pub const STDIO_BYTES_MAX: usize = 64 * KIB as usize;
 
-/// Host-side resources (streams, bodies, pollables) of one call (S4).
+/// Host-side resources (streams, bodies, pollables) of one call (S4). A few KiB each.
 pub const RESOURCES_MAX: usize = 1_000;
 
 /// Bytes a guest may hand to one host call (wasmtime's hostcall fuel, S4).

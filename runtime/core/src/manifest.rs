@@ -102,6 +102,11 @@ impl Manifest {
         if !self.connection_schema.is_object() {
             return Err(bad("connection-schema must be a JSON object".into()));
         }
+        if let Some(keyword) = unreadable_keyword(&self.connection_schema, 0) {
+            return Err(bad(format!(
+                "connection-schema uses '{keyword}', under which a secret could go unseen"
+            )));
+        }
         for operation in &self.operations {
             if operation.name.is_empty()
                 || !operation.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
@@ -144,6 +149,45 @@ impl Manifest {
     }
 }
 
+/// A keyword by which a schema says something of a place that [`crate::schema::SchemaView`] does not look at: a
+/// `writeOnly` there would not be sealed, and would be handed to the guest.
+fn unreadable_keyword(schema: &Value, depth: usize) -> Option<&'static str> {
+    const KEYWORDS: &[&str] = &[
+        "patternProperties",
+        "prefixItems",
+        "contains",
+        "dependentSchemas",
+        "unevaluatedProperties",
+        "unevaluatedItems",
+        "$anchor",
+        "$dynamicAnchor",
+        "$dynamicRef",
+        "$id",
+    ];
+    const DEPTH_MAX: usize = 12;
+    let schema = schema.as_object()?;
+    if depth > DEPTH_MAX {
+        return Some("deeper nesting");
+    }
+    if let Some(keyword) = KEYWORDS.iter().find(|keyword| schema.contains_key(**keyword)) {
+        return Some(keyword);
+    }
+    if schema
+        .get("$ref")
+        .is_some_and(|target| !target.as_str().is_some_and(|target| target.starts_with("#/")))
+    {
+        return Some("$ref");
+    }
+    schema.iter().find_map(|(key, value)| match (key.as_str(), value) {
+        ("properties" | "$defs", Value::Object(named)) => {
+            named.values().find_map(|schema| unreadable_keyword(schema, depth + 1))
+        }
+        ("default" | "const" | "enum" | "examples", _) => None,
+        (_, Value::Array(parts)) => parts.iter().find_map(|part| unreadable_keyword(part, depth + 1)),
+        (_, part) => unreadable_keyword(part, depth + 1),
+    })
+}
+
 /// SHA-256 of a component file, printed as `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ComponentDigest(pub [u8; 32]);
@@ -182,5 +226,52 @@ impl FromStr for ComponentDigest {
             *byte = u8::from_str_radix(pair, 16).map_err(|_| bad())?;
         }
         Ok(Self(digest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn validated(connection_schema: Value) -> Result<Manifest> {
+        let operation = json!({
+            "name": "get", "summary": "", "action_schema": {}, "input_schema": {}, "output_schema": null,
+            "overridable": [], "effect": "read", "idempotent": true,
+        });
+        let manifest = json!({
+            "name": "it", "version": "1.0.0", "summary": "", "connection_schema": connection_schema,
+            "operations": [operation], "default_operation": "get", "needs": [],
+        });
+        serde_json::from_value::<Manifest>(manifest).unwrap().validated()
+    }
+
+    #[test]
+    fn a_schema_that_could_hide_a_secret_is_refused() {
+        let secret = json!({"type": "string", "writeOnly": true});
+        let fine = json!({"properties": {"contains": secret, "b": {"$ref": "#/$defs/B"}}, "$defs": {"B": {"items": secret}}});
+        assert!(validated(fine).is_ok());
+        for hidden in [
+            json!({"patternProperties": {"^key_": secret}}),
+            json!({"properties": {"a": {"prefixItems": [secret]}}}),
+            json!({"allOf": [{"dependentSchemas": {"a": {"properties": {"b": secret}}}}]}),
+            json!({"properties": {"a": {"$ref": "#a"}}, "$defs": {"a": {"$anchor": "a", "writeOnly": true}}}),
+        ] {
+            assert_eq!(
+                validated(hidden.clone()).unwrap_err().code,
+                crate::ErrorCode::InvalidConfig,
+                "{hidden}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_digest_prints_as_it_was_read() {
+        let text = format!("sha256:{}", "0123456789abcdef".repeat(4));
+        assert_eq!(text.parse::<ComponentDigest>().unwrap().to_string(), text);
+        for bad in ["", "sha256:", "md5:00", "sha256:zz", &text[..70]] {
+            assert!(bad.parse::<ComponentDigest>().is_err(), "{bad}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! header names match without regard to case (RFC 9110 section 5.1), and a key whose schema says
 //! `"x-merge": "replace"` is replaced whole, because a `null` inside it (a request body, a query filter) is data.
 
+use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::{JsonObject, schema::SchemaView};
@@ -52,12 +53,12 @@ fn merge_headers(base: &mut JsonObject, over: &Value) {
         *entry = Value::Object(JsonObject::new());
     }
     let Value::Object(headers) = entry else { return };
-    for (name, value) in over {
-        headers.retain(|existing, _| !existing.eq_ignore_ascii_case(name));
-        if !value.is_null() {
-            headers.insert(name.clone(), value.clone());
-        }
-    }
+    // By lower-case name, the last spelling wins; in one pass, since a caller decides how many there are.
+    let over: IndexMap<String, (&String, &Value)> =
+        over.iter().map(|(name, value)| (name.to_ascii_lowercase(), (name, value))).collect();
+    headers.retain(|existing, _| !over.contains_key(&existing.to_ascii_lowercase()));
+    let set = over.into_values().filter(|(_, value)| !value.is_null());
+    headers.extend(set.map(|(name, value)| (name.clone(), value.clone())));
 }
 
 #[cfg(test)]
@@ -106,6 +107,20 @@ mod tests {
             base,
             json!({"headers": {"ACCEPT": "b", "new": "n"}, "body": {"name": null}, "query": {}})
         );
+    }
+
+    #[test]
+    fn many_headers_are_merged_in_one_pass() {
+        // A caller decides how many: comparing each with each would take minutes here.
+        let many = |value: &str| -> JsonObject {
+            let headers: JsonObject = (0..200_000).map(|n| (format!("X-{n}"), json!(value))).collect();
+            [("headers".to_owned(), Value::Object(headers))].into_iter().collect()
+        };
+        let mut base = many("old");
+        merge(&mut base, &many("new"), &SchemaView::new(&json!({})));
+        let headers = base["headers"].as_object().unwrap();
+        assert_eq!(headers.len(), 200_000);
+        assert!(headers.values().all(|value| value == "new"));
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

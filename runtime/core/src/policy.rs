@@ -64,6 +64,9 @@ impl Origin {
             Error::invalid_config(format!("'{text}' cannot be granted: {what}"))
                 .hint("expected a scheme and a host, and a port if it is not the scheme's own: \"https://api.example.com\"")
         };
+        if !text.contains("://") {
+            return Err(bad("it has no scheme"));
+        }
         let url = Url::parse(text).map_err(|error| bad(&error.to_string()))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(bad("it has user info"));

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 
 /// Declares a checked text type: private field, `FromStr`, serde through it.
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident, $check:expr, $form:literal) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr, $form:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Box<str>);
@@ -35,7 +35,8 @@ macro_rules! text_type {
             type Err = Error;
             fn from_str(text: &str) -> Result<Self> {
                 if $check(text) { Ok(Self(text.into())) } else {
-                    Err(Error::invalid_input(format!(concat!("'{}' is not a ", stringify!($name)), shorten(text))).hint(concat!("expected ", $form)))
+                    let message = format!(concat!("'{}' is not the name of ", $what, ": expected {}"), shorten(text), $form);
+                    Err(Error::invalid_input(message))
                 }
             }
         }
@@ -91,15 +92,15 @@ fn shorten(text: &str) -> String {
 
 text_type!(
     /// Who owns a record. Nothing of one tenant is visible to another.
-    Tenant, is_label, "lower-case letters, digits and '-', at most 63: [a-z0-9][a-z0-9-]{0,62}"
+    Tenant, "a tenant", is_label, "lower-case letters, digits and '-', at most 63: [a-z0-9][a-z0-9-]{0,62}"
 );
 text_type!(
     /// The name of a connection or action.
-    Name, is_name, "letters, digits, '.', '_' and '-', at most 128: [A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+    Name, "a connection or action", is_name, "letters, digits, '.', '_' and '-', at most 128: [A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 );
 text_type!(
     /// The name of a connector, in canonical form: `postgresql` and `pg` parse as `postgres`.
-    ConnectorName, is_label, "lower-case letters, digits and '-', at most 63: [a-z0-9][a-z0-9-]{0,62}"
+    ConnectorName, "a connector", is_label, "lower-case letters, digits and '-', at most 63: [a-z0-9][a-z0-9-]{0,62}"
 );
 
 impl Default for Tenant {

@@ -11,7 +11,7 @@
 use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -35,10 +35,11 @@ impl CacheKey {
     /// The key in the file at `path` (mode 0600), made on first use.
     pub fn from_file_or_create(path: &Path) -> Result<Self> {
         let unusable = |error: io::Error| {
-            Error::invalid_config(format!("failed to read or make the cache key {}", path.display()))
+            Error::invalid_config(format!("failed to read or make the cache key {}: {error}", path.display()))
+                .hint("use a folder that this user can write to")
                 .because(error)
         };
-        match fs::read(path) {
+        match read_private(path) {
             Ok(bytes) if bytes.len() == 32 => return Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes))),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -51,7 +52,7 @@ impl CacheKey {
         }
         write_private(path, &[&bytes]).map_err(unusable)?;
         // Another process may have made it at the same time; whichever was renamed last is the key.
-        let bytes = fs::read(path).map_err(unusable)?;
+        let bytes = read_private(path).map_err(unusable)?;
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
     }
 }
@@ -80,7 +81,11 @@ impl CompiledCache {
         digest: ComponentDigest,
     ) -> Option<(Manifest, wasmtime::component::Component)> {
         let name = self.name(digest);
-        let bytes = fs::read(self.folder.join(&name)).ok()?;
+        // Whoever made the folder could have made its key as well.
+        let bytes = check_owner(&fs::metadata(&self.folder).ok()?, 0o022)
+            .and_then(|()| fs::read(self.folder.join(&name)))
+            .inspect_err(|error| tracing::debug!(file = %name, %error, "no compiled component is used"))
+            .ok()?;
         let (mac, content) = bytes.split_at_checked(MAC_BYTES)?;
         hmac::verify(&self.key.0, &signed(&name, content), mac).ok().or_else(|| {
             tracing::warn!(file = %name, "a compiled component does not verify; compiling it anew");
@@ -133,14 +138,36 @@ fn private_folder(folder: &Path) -> io::Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     {
-        use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-        builder.mode(0o700).create(folder)?;
-        if fs::metadata(folder)?.permissions().mode() & 0o022 != 0 {
-            return Err(io::Error::other("others may write to this folder; run: chmod go-w on it"));
+        use std::os::unix::fs::DirBuilderExt;
+        builder.mode(0o700);
+    }
+    builder.create(folder)?;
+    check_owner(&fs::metadata(folder)?, 0o022)
+}
+
+/// Reads a file that only its owner may read.
+fn read_private(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::open(path)?;
+    check_owner(&file.metadata()?, 0o077)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Fails unless this process's user owns it, and others have none of the rights in `others`.
+fn check_owner(of: &fs::Metadata, others: u32) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        if of.uid() != rustix::process::geteuid().as_raw() {
+            return Err(io::Error::other("it belongs to another user"));
+        }
+        if of.mode() & others != 0 {
+            return Err(io::Error::other("other users have rights to it; take them away with chmod"));
         }
     }
     #[cfg(not(unix))]
-    builder.create(folder)?;
+    let _ = (of, others);
     Ok(())
 }
 
@@ -241,6 +268,20 @@ mod tests {
         let kept = Kept::new();
         fs::write(kept.folder.path().join("key"), [1; 32]).unwrap();
         assert!(!kept.is_used(kept.digest));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn s9_what_others_could_have_written_is_not_used() {
+        use std::os::unix::fs::PermissionsExt;
+        let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let kept = Kept::new();
+        chmod(&kept.folder.path().join("compiled"), 0o777);
+        assert!(!kept.is_used(kept.digest));
+        chmod(&kept.folder.path().join("compiled"), 0o700);
+        assert!(kept.is_used(kept.digest));
+        chmod(&kept.folder.path().join("key"), 0o644);
+        assert!(CacheKey::from_file_or_create(&kept.folder.path().join("key")).is_err());
     }
 
     #[cfg(unix)]

@@ -38,6 +38,7 @@ pub(crate) async fn load(engine: &Engine, bytes: Bytes) -> Result<Connector> {
             format!("the component has {size} bytes; at most {COMPONENT_BYTES_MAX} are allowed"),
         ));
     }
+    recognise(&bytes)?;
     let inner = &engine.0;
     let digest = digest_of(&bytes);
     if let Some((manifest, component)) =
@@ -58,6 +59,19 @@ pub(crate) async fn load(engine: &Engine, bytes: Bytes) -> Result<Connector> {
     Ok(Connector { digest, manifest: Arc::new(manifest), pre })
 }
 
+/// Tells what was handed in instead of a component, before a compiler's error would.
+fn recognise(bytes: &[u8]) -> Result<()> {
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+    let what = match bytes.get(..COMPONENT.len()) {
+        Some(COMPONENT) => return Ok(()),
+        Some(start) if start.starts_with(b"\0asm") => "this is a core WebAssembly module, not a component",
+        _ => "this is not a WebAssembly file",
+    };
+    Err(Error::invalid_config(what).hint(
+        "a connector is a component that exports the world openact:connector/connector; see wit/README.md",
+    ))
+}
+
 fn digest_of(bytes: &[u8]) -> ComponentDigest {
     let mut out = [0; 32];
     out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
@@ -65,11 +79,23 @@ fn digest_of(bytes: &[u8]) -> ComponentDigest {
 }
 
 async fn compile(inner: Arc<Inner>, bytes: Bytes) -> Result<Component> {
-    let work = tokio::task::spawn_blocking(move || Component::from_binary(&inner.wasmtime, &bytes));
+    let work = async {
+        // The permit goes with the compiler, which cannot be stopped: after a timeout it is still at work.
+        let permit = inner.compilers.clone().acquire_owned().await;
+        tokio::task::spawn_blocking(move || {
+            let compiled = Component::from_binary(&inner.wasmtime, &bytes);
+            drop(permit);
+            compiled
+        })
+        .await
+    };
     match tokio::time::timeout(COMPILE_TIME_MAX, work).await {
         Ok(Ok(Ok(component))) => Ok(component),
-        Ok(Ok(Err(error))) => Err(Error::invalid_config(format!("not a WebAssembly component: {}", error.root_cause()))
-            .hint("a connector is a component (not a core module) that exports the world openact:connector/connector")),
+        Ok(Ok(Err(error))) => {
+            let cause = error.root_cause().to_string();
+            let cause = cause.lines().next().unwrap_or_default();
+            Err(Error::invalid_config(format!("not a valid WebAssembly component: {cause}")))
+        }
         Ok(Err(error)) => Err(Error::internal("the compiler panicked").because(error)),
         Err(_) => {
             Err(limit_error("compile_time", format!("compiling took longer than {COMPILE_TIME_MAX:?}")))

@@ -177,15 +177,22 @@ impl AppliedCredential {
 
     /// `text` with every appearance of the credential replaced, for logs.
     pub(crate) fn redact(&self, text: &str) -> String {
+        // Replacing a very short secret would blank out ordinary text and so give it away.
+        let secrets = self.forms().filter(|secret| secret.len() >= 4);
+        secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]"))
+    }
+
+    /// Length of the longest form that [`Self::redact`] replaces.
+    pub(crate) fn longest(&self) -> usize {
+        self.forms().map(str::len).max().unwrap_or(0)
+    }
+
+    /// The credential's values, and those of headers without their scheme.
+    fn forms(&self) -> impl Iterator<Item = &str> {
         let values = self.headers.iter().filter_map(|(_, value)| value.to_str().ok());
         let bare = values.clone().filter_map(|value| value.split_once(' ').map(|(_, rest)| rest));
         let named = self.query.iter().chain(&self.cookies).map(|(_, value)| value.expose_secret());
-        // Replacing a very short secret would blank out ordinary text and so give it away.
-        values
-            .chain(bare)
-            .chain(named)
-            .filter(|secret| secret.len() >= 4)
-            .fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]"))
+        values.chain(bare).chain(named)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::error::Error as StdError;
 
-use openact_core::{Error, ErrorCode};
+use openact_core::{Error, ErrorCode, limits::FAILURE_DETAILS_BYTES_MAX};
 
 use crate::bindings::v0_1::types::{Failure, HostError};
 
@@ -25,11 +25,13 @@ pub(crate) fn failure(failure: Failure) -> Error {
             }
         }
         Failure::Upstream(upstream) => {
-            let details =
-                upstream.details.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+            let details = upstream
+                .details
+                .filter(|text| text.len() <= FAILURE_DETAILS_BYTES_MAX)
+                .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
             new(ErrorCode::UpstreamError, upstream.message)
                 .with_retryable(upstream.retryable)
-                .details(serde_json::json!({ "code": upstream.code, "upstream": details }))
+                .details(serde_json::json!({ "code": upstream.code.map(clip), "upstream": details }))
         }
         Failure::Network(text) => new(ErrorCode::NetworkError, text),
         Failure::Timeout(text) => new(ErrorCode::Timeout, text),
@@ -99,4 +101,30 @@ fn clip(text: String) -> String {
         return text;
     }
     text.chars().filter(|c| !c.is_control() || *c == '\n').take(CHARACTERS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::v0_1::types::UpstreamFailure;
+
+    fn upstream(details: String) -> Error {
+        let message = "\u{1b}[31mred".into();
+        failure(Failure::Upstream(UpstreamFailure {
+            code: None,
+            message,
+            details: Some(details),
+            retryable: true,
+        }))
+    }
+
+    #[test]
+    fn s4_particulars_of_a_failure_are_bounded_and_its_text_is_plain() {
+        let kept = upstream("[1]".into());
+        assert_eq!(kept.details.as_ref().unwrap()["upstream"], serde_json::json!([1]));
+        assert_eq!(kept.message, "[31mred");
+        assert!(kept.retryable());
+        let dropped = upstream(format!("[{}1]", "0,".repeat(FAILURE_DETAILS_BYTES_MAX / 2)));
+        assert!(dropped.details.as_ref().unwrap()["upstream"].is_null());
+    }
 }

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use openact_core::{
     Error, ErrorCode, Result,
-    limits::{self, CallLimits, EPOCH_TICK},
+    limits::{
+        self, CORE_INSTANCES_PER_COMPONENT_MAX, CallLimits, EPOCH_TICK, MEMORIES_PER_COMPONENT_MAX,
+        TABLES_PER_COMPONENT_MAX,
+    },
     manifest::Manifest,
     run::{HostCall, RunId, Usage},
 };
@@ -59,6 +62,9 @@ enum Limit {
 struct Meter {
     ticks: Ticks,
     resumed_at: u64,
+    paused_at: u64,
+    /// The crossing under way is that of the tick itself.
+    ticking: bool,
     used: u64,
     budget: u64,
 }
@@ -71,6 +77,12 @@ impl Meter {
     fn pause(&mut self) {
         self.used += self.ticks.now().saturating_sub(self.resumed_at);
         self.resume();
+        self.paused_at = self.resumed_at;
+    }
+
+    /// Whether a host function took so long that a tick passed by unseen.
+    fn missed_a_tick(&mut self) -> bool {
+        !std::mem::take(&mut self.ticking) && self.ticks.now() != self.paused_at
     }
 }
 
@@ -78,13 +90,15 @@ impl Meter {
 pub(crate) fn wasmtime_engine(instances: u32) -> Result<wasmtime::Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        .total_memories(instances.saturating_add(instances / 4).max(8))
-        .total_stacks(instances.max(8))
-        .total_tables(instances.saturating_mul(4).max(100))
-        .total_core_instances(instances.saturating_mul(8).max(200))
-        .max_core_instances_per_component(limits::CORE_INSTANCES_PER_COMPONENT_MAX)
-        .max_memories_per_component(2)
-        .max_tables_per_component(limits::CORE_INSTANCES_PER_COMPONENT_MAX)
+        .total_stacks(instances)
+        // Room for every place to be taken by the greediest component there may be, so that one connector's calls never
+        // leave another's place without memory. What is not used is address space only.
+        .total_memories(instances.saturating_mul(MEMORIES_PER_COMPONENT_MAX))
+        .total_tables(instances.saturating_mul(TABLES_PER_COMPONENT_MAX))
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT_MAX))
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
+        .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
         .max_component_instance_size(4 << 20)
         .max_core_instance_size(4 << 20)
         .table_elements(20_000)
@@ -235,6 +249,7 @@ async fn instantiate_and_ask(
 fn on_tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Result<UpdateDeadline> {
     let state = store.data_mut();
     state.meter.pause();
+    state.meter.ticking = true;
     if state.meter.used > state.meter.budget {
         return Err(state.exceeded(Limit::Cpu));
     }
@@ -253,11 +268,16 @@ fn on_crossing(mut store: StoreContextMut<'_, CallState>, hook: CallHook) -> was
             if state.usage.host_calls > state.limits.host_calls {
                 return Err(state.exceeded(Limit::HostCalls));
             }
+            if state.meter.used > state.meter.budget {
+                return Err(state.exceeded(Limit::Cpu));
+            }
         }
         CallHook::ReturningFromHost => {
+            // Time spent in the host is not the guest's, so its next tick is a whole one. But a host function that
+            // does not wait yields to nobody: if a tick passed by in it, the guest comes up for air at once (S2).
+            let late = state.meter.missed_a_tick();
             state.meter.resume();
-            // Time spent waiting advanced the epoch; without this the guest would be charged a tick for it.
-            store.set_epoch_deadline(1);
+            store.set_epoch_deadline(u64::from(!late));
         }
     }
     Ok(())
@@ -270,6 +290,8 @@ impl CallState {
         let ticks = engine.0.ticks.clone();
         let meter = Meter {
             resumed_at: ticks.now(),
+            paused_at: ticks.now(),
+            ticking: false,
             ticks,
             used: 0,
             budget: limits.cpu_ms.div_ceil(EPOCH_TICK.as_millis() as u64),

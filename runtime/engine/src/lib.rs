@@ -51,6 +51,7 @@ struct Inner {
     linker: wasmtime::component::Linker<instance::CallState>,
     ticks: ticker::Ticks,
     places: Semaphore,
+    compilers: Arc<Semaphore>,
     cache: Option<cache::CompiledCache>,
     clients: egress::HttpClients,
 }
@@ -127,6 +128,7 @@ impl Engine {
             linker: instance::linker(&wasmtime)?,
             ticks: ticker::start(&wasmtime)?,
             places: Semaphore::new(instances as usize),
+            compilers: Arc::new(Semaphore::new(limits::COMPILERS_MAX)),
             cache,
             clients: egress::HttpClients::default(),
             wasmtime,

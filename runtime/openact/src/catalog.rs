@@ -219,8 +219,14 @@ impl OpenAct {
 
 /// Reads a component file within its bound.
 pub(crate) fn read_component(path: &Path) -> Result<Vec<u8>> {
-    let unreadable =
-        |error: std::io::Error| Error::not_found(format!("failed to read {}", path.display())).because(error);
+    let unreadable = |error: std::io::Error| {
+        let message = format!("failed to read {}: {error}", path.display());
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Error::not_found(message),
+            _ => Error::invalid_config(message),
+        }
+        .hint("name a .wasm file that this user can read")
+    };
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > openact_core::limits::COMPONENT_BYTES_MAX {
         return Err(Error::limit_exceeded(format!(

@@ -158,11 +158,35 @@ enum ComponentSource {
 /// Where compiled components are kept.
 #[derive(Default)]
 enum Cache {
-    /// The platform's cache folder.
+    /// The platform's cache folder, if it can be used.
     #[default]
     Platform,
     Folder(PathBuf),
     None,
+}
+
+impl Cache {
+    /// The folder and the key that authenticates what is in it. The key lies beside the folder and is as private.
+    fn open(self) -> Result<Option<(PathBuf, CacheKey)>> {
+        let with_key = |folder: PathBuf| {
+            let key = CacheKey::from_file_or_create(&folder.with_extension("key"))?;
+            Ok(Some((folder, key)))
+        };
+        match self {
+            Self::None => Ok(None),
+            Self::Folder(folder) => with_key(folder),
+            Self::Platform => {
+                match settings::Folders::of_platform().map(|folders| with_key(folders.compiled())) {
+                    Some(Err(error)) => {
+                        // It only saves time, and a container may have nowhere to write.
+                        tracing::warn!("connectors are compiled at every start: {error:?}");
+                        Ok(None)
+                    }
+                    opened => opened.unwrap_or(Ok(None)),
+                }
+            }
+        }
+    }
 }
 
 impl Builder {
@@ -246,24 +270,16 @@ impl Builder {
 
     /// Opens the store, starts the engine, loads given connectors, imports given configuration.
     pub async fn build(self) -> Result<OpenAct> {
-        let env = self.env.unwrap_or_else(|| Arc::new(|name| std::env::var(name).ok()));
+        let env: Environment = self.env.unwrap_or_else(|| Arc::new(|name| std::env::var(name).ok()));
         let url = settings::store_url(self.store.as_deref().unwrap_or("sqlite::memory:"))?;
         let key = match self.key {
             Some(key) => key,
             None => settings::key_source(&url, &env),
         };
-        let cache = match self.cache {
-            Cache::None => None,
-            Cache::Folder(folder) => Some(folder),
-            Cache::Platform => settings::Folders::of_platform().map(|folders| folders.compiled()),
-        };
-        // The cache's key lies beside the folder, not in it, and is as private.
-        let cache = match cache {
-            None => None,
-            Some(folder) => {
-                Some((folder.clone(), CacheKey::from_file_or_create(&folder.with_extension("key"))?))
-            }
-        };
+        // The key that seals every secret is nobody's to send or to keep in a configuration.
+        let env: Environment =
+            Arc::new(move |name| (name != settings::OPENACT_MASTER_KEY).then(|| env(name))?);
+        let cache = self.cache.open()?;
         let engine = Engine::new(EngineSettings { cache, instances_max: self.instances_max })?;
         let store = Store::open(&url, key, self.run_writes).await?;
         let generation = store.config_generation().await?;

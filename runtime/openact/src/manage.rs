@@ -84,9 +84,9 @@ impl OpenAct {
         self.0.store.find_actions(tenant, &filter).await
     }
 
-    /// A tenant's runs, newest first.
-    pub async fn list_runs(&self, tenant: &Tenant, limit: u32) -> Result<Vec<RunRecord>> {
-        self.0.store.list_runs(tenant, limit, &RunFilter::default()).await
+    /// A tenant's runs that `filter` lets through, newest first.
+    pub async fn list_runs(&self, tenant: &Tenant, limit: u32, filter: &RunFilter) -> Result<Vec<RunRecord>> {
+        self.0.store.list_runs(tenant, limit, filter).await
     }
 
     /// One run of a tenant.

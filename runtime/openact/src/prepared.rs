@@ -9,7 +9,7 @@ use openact_core::{
     ActionTrn, ConnectionTrn, Error, ErrorCode, JsonObject, Result, Tenant,
     action::{ActionParts, ActionRecord, action_schema},
     connection::{ConnectionParts, ConnectionRecord, Timeouts},
-    limits::CallLimits,
+    limits::{CallLimits, SECRET_FILE_BYTES_MAX},
     manifest::Operation,
     merge::merge,
     schema::{Schema, SchemaView},
@@ -153,8 +153,28 @@ impl Prepared {
         }
     }
 
+    /// A connection version's sealed secrets are its own. Another's, by the name it has in the store, would be sent to
+    /// this one's host.
+    fn refuse_foreign(&self, references: &[SecretRef]) -> Result<()> {
+        let own = format!("connection/{}#", self.connection.short());
+        for reference in references {
+            if let SecretRef::Stored(name) = reference
+                && name.starts_with("connection/")
+                && !name.starts_with(&own)
+            {
+                return Err(Error::invalid_config(format!(
+                    "{} refers to a secret of another connection",
+                    self.connection.short()
+                ))
+                .hint("import the connection with a secret of its own"));
+            }
+        }
+        Ok(())
+    }
+
     async fn make_grants(&self, openact: &Shared, references: Vec<SecretRef>) -> Result<Arc<Grants>> {
         let parts = &self.connection_parts;
+        self.refuse_foreign(&references)?;
         let secrets = KnownSecrets::read(openact, &self.connection.tenant, references).await?;
         let credential =
             openact_auth::credential(&parts.authorization, parts.credential_origin.as_ref(), &secrets)
@@ -205,15 +225,24 @@ impl KnownSecrets {
     }
 }
 
-/// A secret file without its last line break; none if there is no such file.
+/// A secret file without its last line break; none if there is no such file. A device or pipe could hold a call, and
+/// every other call on its thread, for ever.
 fn read_secret_file(path: &str) -> Result<Option<SecretString>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).into())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => {
-            Err(Error::auth_required(format!("failed to read the secret file {path}")).because(error))
+    let unreadable = |what: &dyn std::fmt::Display| {
+        Error::auth_required(format!("failed to read the secret file {path}: {what}"))
+            .hint("name a small text file that this user can read")
+    };
+    match std::fs::metadata(path) {
+        Ok(file) if !file.is_file() => return Err(unreadable(&"it is not a file")),
+        Ok(file) if file.len() > SECRET_FILE_BYTES_MAX => {
+            return Err(unreadable(&format_args!("it has more than {SECRET_FILE_BYTES_MAX} bytes")));
         }
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(&error)),
     }
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
+    Ok(Some(text.trim_end_matches(['\r', '\n']).into()))
 }
 
 impl openact_auth::SecretSource for KnownSecrets {

@@ -10,7 +10,7 @@
 use std::{sync::Arc, time::Duration};
 
 use openact_core::{
-    ActionTrn, Error, Result, Tenant,
+    ActionTrn, ConnectorName, Error, Result, Tenant,
     limits::{RUN_GROUP_MAX, RUN_GROUP_WAIT, RUN_QUEUE_MAX},
     manifest::ComponentDigest,
     run::{RunId, RunRecord},
@@ -38,6 +38,8 @@ pub enum RunWrites {
 pub struct RunFilter {
     /// Of this action version.
     pub action: Option<ActionTrn>,
+    /// Of this connector's actions.
+    pub connector: Option<ConnectorName>,
     /// Only those that failed.
     pub failed_only: bool,
 }
@@ -79,6 +81,12 @@ impl Store {
         query.push(" WHERE tenant = ").push_bind(tenant.to_string());
         if let Some(action) = &filter.action {
             query.push(" AND action_trn = ").push_bind(action.to_string());
+        }
+        if let Some(connector) = &filter.connector {
+            // Neither a tenant nor a connector holds a character that LIKE would read as a pattern.
+            query
+                .push(" AND action_trn LIKE ")
+                .push_bind(format!("trn:openact:{tenant}:action/{connector}/%"));
         }
         if filter.failed_only {
             query.push(" AND status = 'failed'");

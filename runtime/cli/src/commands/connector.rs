@@ -54,7 +54,7 @@ async fn inspect(app: &App, what: &str) -> Result<Value> {
     let path = Path::new(what);
     // A file needs no database to be looked at.
     if path.is_file() || what.contains(['/', '\\']) || what.ends_with(".wasm") {
-        return to_json(&app.without_database().await?.inspect_connector_file(path).await?);
+        return to_json(&app.without_database(&[]).await?.inspect_connector_file(path).await?);
     }
     to_json(&app.openact().await?.connector_info(&ConnectorName::canonical(what)?).await?)
 }

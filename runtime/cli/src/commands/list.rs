@@ -1,6 +1,6 @@
 //! `openact list`: what is stored, latest versions. The table has what fits a line, JSON has all of it.
 
-use openact::{OpenAct, Record, Result, RunRecord, Timestamp};
+use openact::{OpenAct, Record, Result, RunFilter, RunRecord, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
@@ -51,10 +51,8 @@ async fn actions(app: &App, openact: &OpenAct, args: &args::List) -> Result<List
 async fn runs(app: &App, openact: &OpenAct, args: &args::List) -> Result<List> {
     let mut list =
         List { header: &["run", "action", "status", "ms", "started"], rows: vec![], records: vec![] };
-    for record in openact.list_runs(&app.settings.tenant, args.limit).await? {
-        if args.connector.as_ref().is_some_and(|connector| *connector != record.action.connector) {
-            continue;
-        }
+    let filter = RunFilter { connector: args.connector.clone(), ..Default::default() };
+    for record in openact.list_runs(&app.settings.tenant, args.limit, &filter).await? {
         list.rows.push(run_row(&record));
         list.records.push(record.to_json());
     }

@@ -1,6 +1,6 @@
 //! `openact run`: one action, from the database or straight from a file. Standard output is its result.
 
-use openact::{Door, Format, ImportOptions, OpenAct, Request, Result, RunRecord};
+use openact::{Door, Error, Format, ImportOptions, OpenAct, Request, Result, RunRecord};
 
 use crate::{
     app::App,
@@ -49,14 +49,18 @@ fn log(run: &RunRecord) {
 async fn opened<'a>(app: &'a App, args: &args::Run) -> Result<&'a OpenAct> {
     let options = ImportOptions { tenant: app.settings.tenant.clone(), ..Default::default() };
     if let Some(text) = &args.config_json {
-        let openact = app.without_database().await?;
+        let openact = app.without_database(&args.connector).await?;
         openact.import_text("--config-json", text, Format::Json, &options).await?;
         return Ok(openact);
     }
     if args.config.is_empty() {
+        if !args.connector.is_empty() {
+            return Err(Error::invalid_input("--connector goes with --config or --config-json")
+                .hint("with a database, install it once: openact connector install FILE"));
+        }
         return app.openact().await;
     }
-    let openact = app.without_database().await?;
+    let openact = app.without_database(&args.connector).await?;
     openact.import_files(&args.config, &options).await?;
     Ok(openact)
 }

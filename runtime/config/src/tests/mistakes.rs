@@ -42,7 +42,7 @@ connectionz: {}
         "7:31 unknown key 'tokn'; did you mean 'token'?",
         "7:37 environment variable 'MISSING' is not set",
         "8:7 \"base_url\" is a required property",
-        "11:7 'get user' is not a Name",
+        "11:7 'get user' is not the name of a connection or action: expected letters",
         "13:9 unknown key 'conection'; did you mean 'connection'?",
         "14:17 'method': ",
         "15:15 environment variable 'ALSO_MISSING' is not set",

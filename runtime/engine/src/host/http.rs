@@ -107,13 +107,6 @@ impl HostView<'_> {
             .ok_or_else(|| Error::invalid_input("the method is not one that can be sent"))?;
         let headers = guest_headers(request.headers)?;
         let body = request.body.map(Bytes::from);
-        self.0.usage.request_bytes += body.as_ref().map_or(0, Bytes::len) as u64;
-        if self.0.usage.request_bytes > self.0.limits.request_bytes {
-            return Err(limit_error(
-                "request_bytes",
-                format!("the call would send more than {} bytes", self.0.limits.request_bytes),
-            ));
-        }
         let credential = request.credential == CredentialUse::Connection;
         let follow = request.redirects == RedirectPolicy::Follow;
         Ok(Outgoing { method, url, origin, headers, body, credential, follow })
@@ -135,6 +128,14 @@ impl HostView<'_> {
 
     async fn send_once(&mut self, outgoing: Outgoing, target: &str) -> Result<reqwest::Response> {
         let Outgoing { method, mut url, origin, mut headers, body, .. } = outgoing;
+        // Charged for each hop: a redirect may send the body again.
+        self.0.usage.request_bytes += body.as_ref().map_or(0, Bytes::len) as u64;
+        if self.0.usage.request_bytes > self.0.limits.request_bytes {
+            return Err(limit_error(
+                "request_bytes",
+                format!("the call would send more than {} bytes", self.0.limits.request_bytes),
+            ));
+        }
         let credential = self.0.grants.credential.as_ref();
         if let Some(credential) = credential.filter(|c| outgoing.credential && c.origin == origin) {
             credential.apply(&mut url, &mut headers);

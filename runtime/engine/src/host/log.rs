@@ -14,13 +14,14 @@ impl log::Host for HostView<'_> {
             return Ok(());
         }
         let line = |text: String| {
-            // Redacted before it is cut, so that no part of a secret is left at the end.
-            let text = match &state.grants.credential {
-                Some(credential) => credential.redact(&text),
-                None => text,
-            };
             let end = text.floor_char_boundary(LOG_LINE_BYTES_MAX);
-            one_line(text.get(..end).unwrap_or_default())
+            let (kept, is_cut) = (text.get(..end).unwrap_or_default(), end < text.len());
+            let Some(credential) = &state.grants.credential else { return one_line(kept) };
+            let redacted = credential.redact(kept);
+            // A secret that the cut went through is not recognised; its beginning goes with the last bytes.
+            let last =
+                if is_cut { redacted.len().saturating_sub(credential.longest()) } else { redacted.len() };
+            one_line(redacted.get(..redacted.floor_char_boundary(last)).unwrap_or_default())
         };
         let (message, fields) = (line(message), line(fields));
         let connector = state.manifest.as_ref().map_or("?", |manifest| manifest.name.as_str());

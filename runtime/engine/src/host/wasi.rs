@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use openact_core::limits::{HTTP_HEADER_BYTES_MAX, RANDOM_BYTES_MAX, STDIO_BYTES_MAX};
+use openact_core::limits::{HTTP_HEADER_BYTES_MAX, RANDOM_BYTES_MAX, STDIO_BYTES_MAX, WASI_HTTP_CHUNK_BYTES};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::{
     WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
@@ -94,6 +94,11 @@ type Sent = wasmtime_wasi_http::Result<(
 )>;
 
 impl WasiHttpHooks for DenyHttp {
+    // A guest that only writes bodies would otherwise make the host keep 1 MiB of each.
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        WASI_HTTP_CHUNK_BYTES
+    }
+
     fn send_request(
         &mut self,
         _request: http::Request<WasiBody>,

@@ -114,8 +114,12 @@ async fn runs_are_listed_newest_first_by_tenant_action_and_outcome() {
     };
     assert_eq!(list(10, RunFilter::default()).await, [2, 1, 0]);
     assert_eq!(list(1, RunFilter::default()).await, [2]);
-    assert_eq!(list(10, RunFilter { action: Some(action_trn(ACTION)), failed_only: false }).await, [2, 1]);
-    assert_eq!(list(10, RunFilter { action: None, failed_only: true }).await, [1, 0]);
+    assert_eq!(list(10, RunFilter { action: Some(action_trn(ACTION)), ..Default::default() }).await, [2, 1]);
+    assert_eq!(list(10, RunFilter { failed_only: true, ..Default::default() }).await, [1, 0]);
+    let of =
+        |connector: &str| RunFilter { connector: Some(connector.parse().unwrap()), ..Default::default() };
+    assert_eq!(list(2, of("http")).await, [2, 1]);
+    assert_eq!(list(10, of("htt")).await, [0usize; 0]);
     assert!(
         store.get_run(&tenant, records[3].id).await.unwrap().is_none(),
         "m8: another tenant's run is not found"

@@ -55,6 +55,15 @@ pub(crate) fn huge_log(_call: Attack, host: &dyn Host) -> Outcome {
     done(1)
 }
 
+/// Lines of 8 MiB without end: all the time goes into the host.
+pub(crate) fn huge_logs(call: Attack, host: &dyn Host) -> Outcome {
+    let message = "x".repeat(8 * 1024 * 1024);
+    for _ in 0..call.input.count() {
+        host.log(Level::Info, &message, None);
+    }
+    done(call.input.count())
+}
+
 /// One request of 20 MiB, or `count` bytes.
 pub(crate) fn huge_request(call: Attack, host: &dyn Host) -> Outcome {
     let bytes = usize::try_from(call.input.count.unwrap_or(20 * 1024 * 1024)).unwrap_or(usize::MAX);
