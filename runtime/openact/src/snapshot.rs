@@ -194,7 +194,8 @@ mod tests {
 
     #[tokio::test]
     async fn calls_that_come_at_once_share_what_the_first_one_loads() {
-        let openact = OpenAct::builder().config_text(CONFIG, Format::Json).build().await.unwrap();
+        let openact =
+            OpenAct::builder().without_cache().config_text(CONFIG, Format::Json).build().await.unwrap();
         let mut calls = tokio::task::JoinSet::new();
         for _ in 0..50 {
             calls.spawn(prepared(openact.clone()));
