@@ -106,7 +106,7 @@ async fn every_file_loads_and_every_action_runs() {
     for path in files {
         let upstream = Upstream::json(r#"{"ok": true}"#).await;
         let openact = load(&path, &upstream.url()).await;
-        let actions = openact.list_actions(&Tenant::default(), None).await.unwrap();
+        let actions = openact.list_actions(&Tenant::default(), None, None).await.unwrap();
         assert!(!actions.is_empty(), "{}", path.display());
         for action in &actions {
             let call = request(&action.trn.to_string(), input(action));

@@ -223,7 +223,10 @@ async fn an_unchanged_import_changes_nothing_and_a_new_secret_makes_a_version() 
         ["~ connection http/github-api@v2 (authorization)", "~ action http/get-user@v2 (connection)"];
     let planned = import(&second, &ImportOptions { dry_run: true, ..options.clone() }).await;
     assert_eq!(lines(&planned), expected);
-    assert_eq!(second.list_actions(&Tenant::default(), None).await.unwrap()[0].trn.version.to_string(), "1");
+    assert_eq!(
+        second.list_actions(&Tenant::default(), None, None).await.unwrap()[0].trn.version.to_string(),
+        "1"
+    );
     assert_eq!(lines(&import(&second, &options).await), expected);
     for (reference, token) in [
         ("http/get-user@v1", "Bearer old-token"),
@@ -260,7 +263,7 @@ async fn an_import_is_all_or_nothing() {
         .unwrap_err();
     assert_eq!(error.code, ErrorCode::InvalidConfig);
     assert!(error.message.contains("nowhere"), "{}", error.message);
-    assert!(openact.list_actions(&Tenant::default(), None).await.unwrap().is_empty());
+    assert!(openact.list_actions(&Tenant::default(), None, None).await.unwrap().is_empty());
     assert!(openact.list_connections(&Tenant::default(), None).await.unwrap().is_empty());
 }
 
@@ -320,7 +323,7 @@ async fn m8_another_tenant_sees_nothing() {
     }
     let error = openact.run("trn:openact:other:action/http/get-user@v1", json!({})).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::NotFound);
-    assert!(openact.list_actions(&other, None).await.unwrap().is_empty());
+    assert!(openact.list_actions(&other, None, None).await.unwrap().is_empty());
     assert!(openact.list_connections(&other, None).await.unwrap().is_empty());
     assert!(openact.list_secrets(&other).await.unwrap().is_empty());
     assert!(openact.list_runs(&other, 10, &Default::default()).await.unwrap().is_empty());

@@ -94,7 +94,7 @@ async fn an_installed_component_in_use_is_not_removed() {
     assert_eq!(value(&openact, "greet", json!({"name": "x"})).await["greeting"], "hello, x");
     let ungranted = openact.install_connector(guest("plain"), vec![Capability::Sockets]).await.unwrap_err();
     assert_eq!(ungranted.code, ErrorCode::InvalidInput);
-    assert_eq!(openact.list_actions(&Tenant::default(), Some(&name)).await.unwrap().len(), 1);
+    assert_eq!(openact.list_actions(&Tenant::default(), Some(&name), None).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

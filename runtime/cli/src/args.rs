@@ -5,7 +5,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use openact::{Capability, ConnectorName, Tenant, settings};
+use openact::{Capability, ConnectorName, Name, Tenant, settings};
 
 /// Run actions against other systems through sandboxed WebAssembly connectors.
 #[derive(Debug, Parser)]
@@ -187,6 +187,9 @@ pub(crate) struct List {
     /// Only of this connector
     #[arg(long, value_name = "NAME", value_parser = ConnectorName::canonical)]
     pub(crate) connector: Option<ConnectorName>,
+    /// Only actions over this connection
+    #[arg(long, value_name = "NAME")]
+    pub(crate) connection: Option<Name>,
     /// How many runs, newest first
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) limit: u32,

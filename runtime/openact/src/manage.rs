@@ -2,7 +2,7 @@
 
 use openact_config::{Export, Format};
 use openact_core::{
-    ConnectionTrn, ConnectorName, Error, Result, Tenant,
+    ConnectionTrn, ConnectorName, Error, Name, Result, Tenant,
     action::ActionRecord,
     connection::ConnectionRecord,
     run::{RunId, RunRecord},
@@ -74,14 +74,18 @@ impl OpenAct {
         self.0.store.find_connections(tenant, &filter).await
     }
 
-    /// Latest versions of a tenant's actions.
+    /// Latest versions of a tenant's actions, of one connector or over one connection.
     pub async fn list_actions(
         &self,
         tenant: &Tenant,
         connector: Option<&ConnectorName>,
+        connection: Option<&Name>,
     ) -> Result<Vec<ActionRecord>> {
         let filter = ActionFilter { connector: connector.cloned(), latest_only: true, ..Default::default() };
-        self.0.store.find_actions(tenant, &filter).await
+        let mut actions = self.0.store.find_actions(tenant, &filter).await?;
+        // By name, since an action may run over an earlier version of it.
+        actions.retain(|action| connection.is_none_or(|name| action.connection.name == *name));
+        Ok(actions)
     }
 
     /// A tenant's runs that `filter` lets through, newest first.

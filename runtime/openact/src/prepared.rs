@@ -132,15 +132,18 @@ impl Prepared {
 
     /// Fails with `invalid_input` if the input, or the action with the caller's keys, does not fit its schema.
     pub(crate) fn check(&self, input: &Value, action: &Merged<'_>) -> Result<()> {
-        if let Some(check) = &self.input_check {
-            check.check(input, ErrorCode::InvalidInput, "the input")?;
-        }
-        match action {
+        let input_fits = match &self.input_check {
+            Some(check) => check.check(input, ErrorCode::InvalidInput, "the input"),
+            None => Ok(()),
+        };
+        let action_fits = || match action {
             Merged::Same(_) => Ok(()),
             Merged::Changed(merged, _) => {
                 self.action_check.check(merged, ErrorCode::InvalidInput, "the input, merged into the action,")
             }
-        }
+        };
+        let hint = || format!("what it takes: openact show {}", self.action.short());
+        input_fits.and_then(|()| action_fits()).map_err(|error| error.hint(hint()))
     }
 
     /// What the call may reach, with its credential.

@@ -1,6 +1,6 @@
 //! `openact list`: what is stored, latest versions. The table has what fits a line, JSON has all of it.
 
-use openact::{OpenAct, Record, Result, RunFilter, RunRecord, Timestamp};
+use openact::{Error, OpenAct, Record, Result, RunFilter, RunRecord, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
@@ -11,6 +11,9 @@ use crate::{
 };
 
 pub(crate) async fn list(app: &App, args: args::List) -> Result<Output> {
+    if args.connection.is_some() && !matches!(args.what, Listed::Actions) {
+        return Err(Error::invalid_input("--connection narrows a list of actions only"));
+    }
     let openact = app.openact().await?;
     Ok(Output::List(match args.what {
         Listed::Connectors => connector::list(openact, args.connector.as_ref()).await?,
@@ -40,7 +43,9 @@ async fn connections(app: &App, openact: &OpenAct, args: &args::List) -> Result<
 async fn actions(app: &App, openact: &OpenAct, args: &args::List) -> Result<List> {
     let mut list =
         List { header: &["action", "connection", "mcp", "updated"], rows: vec![], records: vec![] };
-    for record in openact.list_actions(&app.settings.tenant, args.connector.as_ref()).await? {
+    for record in
+        openact.list_actions(&app.settings.tenant, args.connector.as_ref(), args.connection.as_ref()).await?
+    {
         let mcp = if record.mcp_enabled { "yes" } else { "no" }.to_owned();
         list.rows.push(vec![record.trn.short(), record.connection.short(), mcp, seconds(record.updated_at)]);
         list.records.push(Record::Action(record).to_json());
