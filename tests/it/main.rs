@@ -17,6 +17,7 @@ mod egress;
 mod embedded;
 mod load;
 mod logged;
+mod readme;
 mod sandbox;
 mod setup;
 mod tidy;
