@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    ActionTrn, ConnectionTrn, Error, JsonObject, Result, Timestamp,
+    ActionTrn, ConnectionTrn, JsonObject, Result, Timestamp,
     connection::{Timeouts, extend_schema, limit_properties, section, timeout_properties},
     limits::LimitOverrides,
     manifest::Operation,
@@ -66,15 +66,6 @@ impl ActionParts {
             timeout,
             limits: section(&mut host, "limits")?,
         })
-    }
-
-    /// Which operation a configuration asks for, without taking the rest apart.
-    pub fn operation_of(config: &JsonObject) -> Result<Option<&str>> {
-        match config.get("operation") {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(name)) => Ok(Some(name)),
-            Some(_) => Err(Error::invalid_config("'operation' must be text")),
-        }
     }
 }
 

@@ -125,6 +125,9 @@ pub const MEMORIES_PER_COMPONENT_MAX: u32 = 2;
 /// Tables per component instance. A Rust component has 2, a dynamically linked one a few more.
 pub const TABLES_PER_COMPONENT_MAX: u32 = 16;
 
+/// Entries of one table. The function table of a Python component has several thousand.
+pub const TABLE_ELEMENTS_MAX: usize = 20_000;
+
 /// Size of a component file, bytes. A Python connector is 18 MB.
 pub const COMPONENT_BYTES_MAX: u64 = 64 * MIB;
 
@@ -160,9 +163,6 @@ pub const WASI_HTTP_CHUNK_BYTES: usize = 4 * KIB as usize;
 
 /// Input of a call, bytes of JSON.
 pub const INPUT_BYTES_MAX: usize = 16 * MIB as usize;
-
-/// Nesting of JSON that is parsed, levels; serde_json's own bound.
-pub const JSON_DEPTH_MAX: usize = 128;
 
 /// A body up to this many bytes travels inline with the response: most API answers, in one crossing.
 pub const HTTP_INLINE_BYTES: usize = 256 * KIB as usize;

@@ -9,7 +9,7 @@ use openact_core::{
     Error, ErrorCode, Result,
     limits::{
         self, CORE_INSTANCES_PER_COMPONENT_MAX, CallLimits, EPOCH_TICK, MEMORIES_PER_COMPONENT_MAX,
-        TABLES_PER_COMPONENT_MAX,
+        TABLE_ELEMENTS_MAX, TABLES_PER_COMPONENT_MAX,
     },
     manifest::Manifest,
     run::{HostCall, RunId, Usage},
@@ -101,7 +101,7 @@ pub(crate) fn wasmtime_engine(instances: u32) -> Result<wasmtime::Engine> {
         .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
         .max_component_instance_size(4 << 20)
         .max_core_instance_size(4 << 20)
-        .table_elements(20_000)
+        .table_elements(TABLE_ELEMENTS_MAX)
         .max_memory_size(CallLimits::MAX.memory_bytes as usize)
         // Pages a call dirtied are zeroed in place instead of being given back and faulted in again.
         .linear_memory_keep_resident(1 << 20)
@@ -141,8 +141,7 @@ pub(crate) async fn describe(
     pre: &ConnectorPre<CallState>,
     grants: &Arc<Grants>,
 ) -> Result<types::Manifest> {
-    let mut state = CallState::new(engine, grants, limits::DESCRIBE);
-    state.wasi.name("describe");
+    let state = CallState::new(engine, grants, limits::DESCRIBE);
     let (answer, _) = enter(engine, pre, state, Ask::Describe).await;
     match answer? {
         Answer::Manifest(manifest) => Ok(manifest),
@@ -209,7 +208,7 @@ async fn enter(
     let mut store = store(&inner.wasmtime, state);
     let outcome = timeout_at(deadline, instantiate_and_ask(&mut store, pre, ask, deadline)).await;
     let mut state = store.into_data();
-    state.wasi.finish();
+    state.wasi.finish(state.run);
     let answer = match outcome {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(state.trapped(error)),
@@ -406,6 +405,6 @@ impl ResourceLimiter for CallState {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= 20_000)
+        Ok(desired <= TABLE_ELEMENTS_MAX)
     }
 }

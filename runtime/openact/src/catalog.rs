@@ -202,8 +202,7 @@ impl OpenAct {
             installed_at: Timestamp::now(),
         };
         self.0.store.install_connector(&record, &bytes).await?;
-        self.0.catalog.clear();
-        self.0.snapshot.clear();
+        self.0.forget_connectors();
         Ok(info(&connector, ConnectorSource::Installed))
     }
 
@@ -211,8 +210,7 @@ impl OpenAct {
     pub async fn remove_connector(&self, name: &ConnectorName) -> Result<()> {
         refuse_bundled_name(name)?;
         self.0.store.remove_connector(name).await?;
-        self.0.catalog.clear();
-        self.0.snapshot.clear();
+        self.0.forget_connectors();
         Ok(())
     }
 }

@@ -11,7 +11,11 @@ use std::{
 use openact_config::{ActionDraft, ConnectionDraft, Context, Document, Format, SecretsMode};
 use openact_core::{
     ActionTrn, ConnectionTrn, ConnectorName, Error, JsonObject, Name, Result, Tenant, Timestamp, Version,
-    action::ActionRecord, connection::ConnectionRecord, schema::nearest, secret::SecretRef,
+    action::ActionRecord,
+    connection::ConnectionRecord,
+    schema::nearest,
+    secret::SecretRef,
+    trn::{RecordKind, RecordTrn},
 };
 use openact_store::{ActionFilter, ChangeSet, ConnectionFilter, NewSecret};
 use serde_json::Value;
@@ -202,13 +206,8 @@ impl<'a> Planner<'a> {
             Some(stored) => Some(self.differing_fields(&draft, stored).await?),
         };
         let trn = ConnectionTrn::new(tenant.clone(), draft.connector, draft.name, Version::FIRST);
-        let (trn, status) = decide(
-            trn,
-            stored.map(|stored| stored.trn.version),
-            differing,
-            self.options.versioning,
-            |trn, version| trn.at(version),
-        );
+        let stored = stored.map(|stored| stored.trn.version);
+        let (trn, status) = decide(trn, stored, differing, self.options.versioning);
         if status != ChangeStatus::Unchanged {
             let mut config = draft.config;
             rename_secrets(&mut config, &|pointer| secret_name(&trn, pointer));
@@ -251,13 +250,8 @@ impl<'a> Planner<'a> {
             fields
         });
         let trn = ActionTrn::new(self.options.tenant.clone(), draft.connector, draft.name, Version::FIRST);
-        let (trn, status) = decide(
-            trn,
-            stored.map(|stored| stored.trn.version),
-            differing,
-            self.options.versioning,
-            |trn, version| trn.at(version),
-        );
+        let stored = stored.map(|stored| stored.trn.version);
+        let (trn, status) = decide(trn, stored, differing, self.options.versioning);
         self.plan.changes.push(Change { kind: "action", record: trn.short(), status: status.clone() });
         if status != ChangeStatus::Unchanged {
             self.changes.actions.push(ActionRecord {
@@ -365,20 +359,17 @@ fn differing_keys(new: &JsonObject, old: &JsonObject) -> Vec<String> {
 }
 
 /// The version a record ends at, and what happens to it.
-fn decide<T>(
-    first: T,
+fn decide<K: RecordKind>(
+    first: RecordTrn<K>,
     stored: Option<Version>,
     differing: Option<Vec<String>>,
     versioning: Versioning,
-    at: impl Fn(&T, Version) -> T,
-) -> (T, ChangeStatus) {
+) -> (RecordTrn<K>, ChangeStatus) {
     match (stored, differing) {
         (Some(version), Some(fields)) => match versioning {
-            Versioning::ForceRollback => (at(&first, version), ChangeStatus::Unchanged),
-            Versioning::ReuseIfUnchanged if fields.is_empty() => {
-                (at(&first, version), ChangeStatus::Unchanged)
-            }
-            _ => (at(&first, version.next()), ChangeStatus::Changed(fields)),
+            Versioning::ForceRollback => (first.at(version), ChangeStatus::Unchanged),
+            Versioning::ReuseIfUnchanged if fields.is_empty() => (first.at(version), ChangeStatus::Unchanged),
+            _ => (first.at(version.next()), ChangeStatus::Changed(fields)),
         },
         _ => (first, ChangeStatus::Created),
     }

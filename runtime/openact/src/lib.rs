@@ -94,6 +94,14 @@ pub(crate) struct Shared {
     pub(crate) env: Environment,
 }
 
+impl Shared {
+    /// Forgets every connector of the store, and what was prepared with one.
+    pub(crate) fn forget_connectors(&self) {
+        self.catalog.clear();
+        self.snapshot.clear();
+    }
+}
+
 /// Reads an environment variable.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 

@@ -48,17 +48,9 @@ impl OpenAct {
         format: Format,
     ) -> Result<String> {
         let wanted = |connector: &ConnectorName| connectors.is_empty() || connectors.contains(connector);
-        let mut connections = self
-            .0
-            .store
-            .find_connections(tenant, &ConnectionFilter { latest_only: true, ..Default::default() })
-            .await?;
+        let mut connections = self.list_connections(tenant, None).await?;
         connections.retain(|record| wanted(&record.trn.connector));
-        let mut actions = self
-            .0
-            .store
-            .find_actions(tenant, &ActionFilter { latest_only: true, ..Default::default() })
-            .await?;
+        let mut actions = self.list_actions(tenant, None, None).await?;
         actions.retain(|record| wanted(&record.trn.connector));
         openact_config::write(&Export { connections, actions }, format)
     }

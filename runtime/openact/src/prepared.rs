@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use openact_core::{
     ActionTrn, ConnectionTrn, Error, ErrorCode, JsonObject, Result, Tenant,
-    action::{ActionParts, ActionRecord, action_schema},
+    action::{ActionParts, ActionRecord},
     connection::{ConnectionParts, ConnectionRecord, Timeouts},
     limits::{CallLimits, SECRET_FILE_BYTES_MAX},
     manifest::Operation,
@@ -98,7 +98,7 @@ impl Prepared {
             limits: limits.with(&connection_parts.limits).with(&parts.limits),
             operation: operation.name.clone(),
             overridable: operation.overridable.clone(),
-            action_schema: action_schema(operation),
+            action_schema: operation.action_schema.clone(),
             connection_json: Value::Object(connection_parts.guest.clone()).to_string(),
             action_json: Value::Object(action_config.clone()).to_string(),
             action: action.trn,

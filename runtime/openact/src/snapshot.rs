@@ -82,8 +82,7 @@ pub(crate) async fn watch(openact: Weak<Shared>, mut seen: u64) {
         match openact.store.config_generation().await {
             Ok(now) if now != seen => {
                 seen = now;
-                openact.catalog.clear();
-                openact.snapshot.clear();
+                openact.forget_connectors();
             }
             Ok(_) => {}
             Err(error) => tracing::debug!("failed to look for changes: {error:?}"),

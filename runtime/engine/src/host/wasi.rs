@@ -6,7 +6,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use openact_core::limits::{HTTP_HEADER_BYTES_MAX, RANDOM_BYTES_MAX, STDIO_BYTES_MAX, WASI_HTTP_CHUNK_BYTES};
+use openact_core::{
+    limits::{HTTP_HEADER_BYTES_MAX, RANDOM_BYTES_MAX, STDIO_BYTES_MAX, WASI_HTTP_CHUNK_BYTES},
+    run::RunId,
+};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::{
     WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
@@ -27,32 +30,27 @@ pub(crate) struct Wasi {
     stdout: BoundedOutput,
     stderr: BoundedOutput,
     deny: DenyHttp,
-    name: &'static str,
 }
 
 impl Wasi {
-    /// Names what runs, for the log.
-    pub(crate) fn name(&mut self, name: &'static str) {
-        self.name = name;
-    }
-
     /// What the guest wrote to standard error, such as a panic message.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.text()
     }
 
-    /// Logs what was written to the standard streams.
-    pub(crate) fn finish(&self) {
+    /// Logs what was written to the standard streams; `run` is none while a connector describes itself.
+    pub(crate) fn finish(&self, run: Option<RunId>) {
         for (stream, output) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
             let text = output.text();
             if !text.is_empty() {
-                tracing::debug!(target: "openact::connector", stream, asked = self.name, "{text}");
+                tracing::debug!(target: "openact::connector", ?run, stream, "{text}");
             }
         }
     }
 
-    fn context(&mut self) -> &mut (WasiCtx, WasiHttpCtx) {
-        self.context.get_or_insert_with(|| {
+    /// The one place where the contexts are made, so that neither is ever had without its restrictions.
+    fn parts(&mut self) -> (&mut WasiCtx, &mut WasiHttpCtx, &mut DenyHttp) {
+        let (wasi, http) = self.context.get_or_insert_with(|| {
             let wasi = WasiCtxBuilder::new()
                 .stdout(self.stdout.clone())
                 .stderr(self.stderr.clone())
@@ -64,23 +62,22 @@ impl Wasi {
             let mut http = WasiHttpCtx::new();
             http.set_field_size_limit(HTTP_HEADER_BYTES_MAX);
             (wasi, http)
-        })
+        });
+        (wasi, http, &mut self.deny)
     }
 }
 
 impl WasiView for CallState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi.context().0, table: &mut self.table }
+        let (ctx, _, _) = self.wasi.parts();
+        WasiCtxView { ctx, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for CallState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        self.wasi.context();
-        let Wasi { context, deny, .. } = &mut self.wasi;
-        // The context was made one line above.
-        let (_, ctx) = context.get_or_insert_with(|| (WasiCtxBuilder::new().build(), WasiHttpCtx::new()));
-        WasiHttpCtxView { ctx, table: &mut self.table, hooks: deny }
+        let (_, ctx, hooks) = self.wasi.parts();
+        WasiHttpCtxView { ctx, table: &mut self.table, hooks }
     }
 }
 
