@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use crate::{
     ActionTrn, ConnectionTrn, JsonObject, Result, Timestamp,
-    connection::{Timeouts, extend_schema, limit_properties, section, timeout_properties},
-    limits::LimitOverrides,
+    connection::extend_schema,
     manifest::Operation,
+    policies::{self, section, take_sections},
 };
 
 /// One stored version of an action.
@@ -39,14 +39,12 @@ pub struct ActionParts {
     pub operation: Option<String>,
     /// JSON Schema of the input; the operation's if absent.
     pub input_schema: Option<Value>,
-    /// `timeout`, with `timeout_ms` as its total.
-    pub timeout: Timeouts,
-    /// `limits`
-    pub limits: LimitOverrides,
+    /// The host's sections, merged over the connection's by [`policies::Policies::of`].
+    pub sections: JsonObject,
 }
 
-/// Keys of an action that belong to the host.
-const HOST_KEYS: &[&str] = &["description", "operation", "input_schema", "timeout", "timeout_ms", "limits"];
+/// Keys of an action that belong to the host, beside the sections of [`crate::policies`].
+const HOST_KEYS: &[&str] = &["description", "operation", "input_schema"];
 
 impl ActionParts {
     /// Takes `config` apart.
@@ -54,17 +52,14 @@ impl ActionParts {
         let mut guest = config.clone();
         let mut host: JsonObject =
             HOST_KEYS.iter().filter_map(|key| Some(((*key).to_owned(), guest.shift_remove(*key)?))).collect();
-        let mut timeout: Timeouts = section(&mut host, "timeout")?;
-        if let Some(total) = host.get("timeout_ms").and_then(Value::as_u64) {
-            timeout.total_ms = Some(timeout.total_ms.unwrap_or(total));
-        }
+        let sections = take_sections(&mut guest);
+        policies::Policies::of([&sections])?;
         Ok(Self {
             guest,
             description: section(&mut host, "description")?,
             operation: section(&mut host, "operation")?,
             input_schema: section(&mut host, "input_schema")?,
-            timeout,
-            limits: section(&mut host, "limits")?,
+            sections,
         })
     }
 }
@@ -77,11 +72,7 @@ pub fn action_schema(operation: &Operation) -> Value {
         "input_schema": {"type": "object", "x-aliases": ["schema"]},
     });
     if let Value::Object(properties) = &mut properties {
-        for more in [timeout_properties(), limit_properties()] {
-            if let Value::Object(more) = more {
-                properties.extend(more);
-            }
-        }
+        properties.extend(policies::properties());
     }
     extend_schema(&operation.action_schema, properties)
 }

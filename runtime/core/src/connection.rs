@@ -2,14 +2,13 @@
 //!
 //! Invariant: what the guest sees ([`ConnectionParts::guest`]) holds no host-owned section and no secret.
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     ConnectionTrn, Error, JsonObject, Result, Timestamp,
-    limits::LimitOverrides,
     manifest::Manifest,
-    policy::{EgressGrants, Origin},
+    policies::{self, Policies, RateLimit, section, take_sections},
+    policy::Origin,
     schema::SchemaView,
     secret::visit_secrets,
 };
@@ -27,26 +26,6 @@ pub struct ConnectionRecord {
     pub updated_at: Timestamp,
 }
 
-/// `timeout: {connect_ms, read_ms, total_ms}`; what is absent keeps its default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Timeouts {
-    /// To connect, TLS included; 10,000.
-    pub connect_ms: Option<u64>,
-    /// Longest silence while a response arrives; 30,000.
-    pub read_ms: Option<u64>,
-    /// The whole call; 60,000.
-    pub total_ms: Option<u64>,
-}
-
-/// `network`: how and where to besides the connection's own URL.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Network {
-    /// Further origins the connector may reach.
-    pub allowed_hosts: Vec<String>,
-}
-
 /// A connection's configuration, taken apart.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionParts {
@@ -54,66 +33,50 @@ pub struct ConnectionParts {
     pub guest: JsonObject,
     /// `authorization`, with secrets as references.
     pub authorization: JsonObject,
-    /// `defaults`: merged under every action.
+    /// `auth_ref`: a stored credential that stands for `authorization`.
+    pub auth_ref: Option<String>,
+    /// `defaults`: merged under every action, without the host's sections.
     pub defaults: JsonObject,
-    /// `timeout`, with `timeout_ms` as its total.
-    pub timeout: Timeouts,
-    /// `limits`
-    pub limits: LimitOverrides,
-    /// What it may reach.
-    pub egress: EgressGrants,
-    /// The origin a credential is bound to: that of the first URL in the connector's own fields.
+    /// The host's sections, as [`Policies::of`] merges them with an action's: the connection's, then its defaults'.
+    pub sections: [JsonObject; 2],
+    /// `rate_limit`
+    pub rate_limit: Option<RateLimit>,
+    /// What it may reach, but for `network.allowed_hosts` of an action.
+    pub origins: Vec<Origin>,
+    /// Where a credential may go: the origin of the first URL in the connector's own fields.
     pub credential_origin: Option<Origin>,
 }
 
-/// Keys of a connection that belong to the host.
-const HOST_SECTIONS: &[&str] =
-    &["description", "authorization", "defaults", "timeout", "timeout_ms", "limits", "network"];
+/// Keys of a connection that belong to the host, beside the sections of [`crate::policies`].
+const HOST_KEYS: &[&str] = &["description", "authorization", "auth_ref", "defaults", "rate_limit"];
 
 impl ConnectionParts {
     /// Takes `config` apart for the connector that `manifest` describes.
     pub fn of(config: &JsonObject, manifest: &Manifest) -> Result<Self> {
         let mut guest = config.clone();
-        let mut host: JsonObject = HOST_SECTIONS
-            .iter()
-            .filter_map(|key| Some(((*key).to_owned(), guest.shift_remove(*key)?)))
-            .collect();
-        let network: Network = section(&mut host, "network")?;
-        let mut timeout: Timeouts = section(&mut host, "timeout")?;
-        if let Some(total) = host.get("timeout_ms").and_then(Value::as_u64) {
-            timeout.total_ms = Some(timeout.total_ms.unwrap_or(total));
-        }
-        let view = SchemaView::new(&manifest.connection_schema);
+        let own = take_sections(&mut guest);
+        let mut host: JsonObject =
+            HOST_KEYS.iter().filter_map(|key| Some(((*key).to_owned(), guest.shift_remove(*key)?))).collect();
+        let mut defaults: JsonObject = section(&mut host, "defaults")?;
+        let sections = [own, take_sections(&mut defaults)];
+        // What is wrong with them is said when the connection is read, and not at its first call.
+        Policies::of(&sections)?;
         let mut origins = Vec::new();
         collect_origins(&Value::Object(guest.clone()), &manifest.connection_schema, &mut origins)?;
-        let credential_origin = origins.first().cloned();
-        for text in &network.allowed_hosts {
-            origins.push(Origin::parse_grant(text)?);
-        }
-        visit_secrets(&mut guest, &view, &mut |_, value| *value = Value::Null);
+        visit_secrets(&mut guest, &SchemaView::new(&manifest.connection_schema), &mut |_, value| {
+            *value = Value::Null;
+        });
         guest.retain(|_, value| !value.is_null());
         Ok(Self {
             guest,
             authorization: section(&mut host, "authorization")?,
-            defaults: section(&mut host, "defaults")?,
-            timeout,
-            limits: section(&mut host, "limits")?,
-            egress: EgressGrants::new(origins),
-            credential_origin,
+            auth_ref: section(&mut host, "auth_ref")?,
+            defaults,
+            sections,
+            rate_limit: section(&mut host, "rate_limit")?,
+            credential_origin: origins.first().cloned(),
+            origins,
         })
-    }
-}
-
-pub(crate) fn section<T: serde::de::DeserializeOwned + Default>(
-    object: &mut JsonObject,
-    key: &str,
-) -> Result<T> {
-    match object.shift_remove(key) {
-        None | Some(Value::Null) => Ok(T::default()),
-        // The value may hold a secret, so serde's message, which can quote it, stays in the cause.
-        Some(value) => serde_json::from_value(value).map_err(|error| {
-            Error::invalid_config(format!("'{key}' has a wrong field or type")).because(error)
-        }),
     }
 }
 
@@ -176,70 +139,74 @@ pub(crate) fn extend_schema(schema: &Value, properties: Value) -> Value {
     schema
 }
 
-pub(crate) fn timeout_properties() -> Value {
-    json!({
-        "timeout": {
-            "type": "object", "additionalProperties": false,
-            "description": "connect, read (idle) and total, milliseconds",
-            "properties": {
-                "connect_ms": {"type": "integer", "minimum": 1}, "read_ms": {"type": "integer", "minimum": 1},
-                "total_ms": {"type": "integer", "minimum": 1, "maximum": 3_600_000},
-            },
-        },
-        "timeout_ms": {"type": "integer", "minimum": 1, "maximum": 3_600_000, "description": "the same as timeout.total_ms"},
-    })
-}
-
-pub(crate) fn limit_properties() -> Value {
-    let max = crate::limits::CallLimits::MAX;
-    let fields = [
-        ("memory_bytes", max.memory_bytes),
-        ("cpu_ms", max.cpu_ms),
-        ("timeout_ms", max.wall_ms),
-        ("host_calls", max.host_calls),
-        ("max_bytes", max.output_bytes),
-        ("response_bytes", max.response_bytes),
-        ("request_bytes", max.request_bytes),
-    ];
-    let property = |(field, max): (&str, u64)| {
-        (field.to_owned(), json!({"type": "integer", "minimum": 1, "maximum": max}))
-    };
-    let properties: JsonObject = fields.into_iter().map(property).collect();
-    json!({"limits": {"type": "object", "additionalProperties": false, "properties": properties}})
-}
-
-/// Schemas of the sections every connection may carry.
+/// Schemas of what every connection may carry.
 fn host_properties() -> Value {
-    let secret = json!({"type": ["string", "object"], "writeOnly": true});
-    let text = json!({"type": "string", "minLength": 1});
-    let when = |kind: &str, required: &[&str]| json!({"if": {"properties": {"type": {"const": kind}}}, "then": {"required": required}});
     let mut properties = json!({
         "description": {"type": "string"},
-        "authorization": {
-            "type": "object", "x-aliases": ["auth"], "required": ["type"], "additionalProperties": false,
-            "description": "the credential; the host applies it, the connector never sees it",
-            "properties": {
-                "type": {"enum": ["none", "bearer", "api_key", "basic"]},
-                "token": secret, "value": secret, "username": text, "password": secret,
-                "header": text, "query": text, "cookie": text, "prefix": {"type": "string"},
-            },
-            "allOf": [when("bearer", &["token"]), when("api_key", &["value"]), when("basic", &["username", "password"])],
-        },
+        "authorization": authorization_schema(),
+        "auth_ref": {"type": "string", "minLength": 1,
+            "description": "a stored credential, as provider/user or its TRN, in place of authorization"},
         "defaults": {"type": "object", "description": "merged under every action of this connection"},
-        "network": {
-            "type": "object", "additionalProperties": false,
-            "properties": {"allowed_hosts": {"type": "array", "items": {"type": "string"},
-                "description": "further origins the connector may reach, such as https://uploads.example.com"}},
-        },
+        "rate_limit": policies::rate_limit_schema(),
     });
-    if let Value::Object(properties) = &mut properties {
-        for more in [timeout_properties(), limit_properties()] {
-            if let Value::Object(more) = more {
-                properties.extend(more);
-            }
-        }
+    if let Value::Object(own) = &mut properties {
+        own.extend(policies::properties());
     }
     properties
+}
+
+/// Kinds of `authorization`, and the fields each needs.
+const AUTHORIZATION: &[(&str, &[&str])] = &[
+    ("none", &[]),
+    ("bearer", &["token"]),
+    ("api_key", &["value"]),
+    ("basic", &["username", "password"]),
+    ("digest", &["username", "password"]),
+    ("oauth2_client_credentials", &["token_url", "client_id", "client_secret"]),
+    ("aws_sigv4", &["access_key_id", "secret_access_key", "region", "service"]),
+    ("hmac", &["secret", "message", "header"]),
+    ("jwt", &["key", "algorithm"]),
+];
+
+fn authorization_schema() -> Value {
+    let secret = json!({"type": ["string", "object"], "writeOnly": true});
+    let text = json!({"type": "string", "minLength": 1});
+    let seconds = json!({"type": "integer", "minimum": 1, "maximum": 86_400});
+    let when = |(kind, required): &(&str, &[&str])| json!({"if": {"properties": {"type": {"const": kind}}}, "then": {"required": required}});
+    let kinds: Vec<&str> = AUTHORIZATION.iter().map(|(kind, _)| *kind).collect();
+    let rules: Vec<Value> = AUTHORIZATION.iter().map(when).collect();
+    let mut schema = json!({
+        "type": "object", "x-aliases": ["auth"], "required": ["type"], "additionalProperties": false,
+        "description": "the credential; the host applies it, the connector never sees it",
+        "properties": {
+            "type": {"enum": kinds},
+            "path_prefix": {"type": "string", "pattern": "^/", "description": "send it only to paths below this one"},
+            "token": secret, "value": secret, "username": text, "password": secret,
+            "header": text, "query": text, "cookie": text, "prefix": {"type": "string"},
+        },
+        "allOf": rules,
+    });
+    let more = json!({
+        "token_url": {"type": "string", "format": "uri"}, "client_id": text, "client_secret": secret,
+        "client_auth": {"enum": ["basic", "post"], "description": "how the client is named to the token endpoint (RFC 6749 section 2.3.1)"},
+        "scope": {"type": ["string", "array"], "items": text, "x-aliases": ["scopes"]}, "audience": text, "resource": text,
+        "token_parameters": {"type": "object", "additionalProperties": {"type": "string"}, "description": "further fields of the token request"},
+        "access_key_id": text, "secret_access_key": secret, "session_token": secret, "region": text, "service": text,
+        "secret": secret, "secret_encoding": {"enum": ["text", "base64", "hex"]},
+        "algorithm": {"enum": ["sha1", "sha256", "sha384", "sha512", "HS256", "HS384", "HS512", "RS256", "RS384", "RS512",
+            "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]},
+        "encoding": {"enum": ["hex", "base64", "base64url"]},
+        "message": {"type": "string", "description": "what is signed: {method} {path} {query} {host} {body} {body_sha256} {timestamp} {timestamp_ms} {date} {nonce} {header:name}"},
+        "format": {"type": "string", "description": "the header's value: {signature} {timestamp} {key_id} ..."},
+        "headers": {"type": "object", "additionalProperties": {"type": "string"}, "description": "further headers, such as {timestamp}"},
+        "key": secret, "key_id": text, "claims": {"type": "object"}, "lifetime_s": seconds,
+        "use": {"enum": ["bearer", "grant"], "description": "send the assertion itself, or trade it for a token (RFC 7523)"},
+        "issuer": text, "subject": text,
+    });
+    if let (Some(Value::Object(own)), Value::Object(more)) = (schema.get_mut("properties"), more) {
+        own.extend(more);
+    }
+    schema
 }
 
 #[cfg(test)]
@@ -249,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_limit_above_the_highest_is_refused_not_lowered() {
-        let schema = extend_schema(&json!({"type": "object"}), limit_properties());
+        let schema = extend_schema(&json!({"type": "object"}), Value::Object(policies::properties()));
         let schema = Schema::compile(&schema, "it").unwrap();
         let fits = |bytes: u64| schema.accepts(&json!({"limits": {"memory_bytes": bytes}}));
         assert!(fits(CallLimits::MAX.memory_bytes));

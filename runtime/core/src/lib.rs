@@ -2,17 +2,21 @@
 //!
 //! Read in this order: [`trn`] (identities), [`connection`] and [`action`] (what is configured), [`manifest`] (what a
 //! connector says of itself), [`merge`] (how configuration combines), [`schema`] (checking it), [`policy`] (where a
-//! call may go), [`secret`] (what must not be shown), [`limits`] (every bound), [`run`] (what is remembered of a
+//! call may go), [`policies`] (how: [`network`], [`retry`], [`header_policy`]), [`credential`] (as whom), [`secret`] (what must not be shown), [`limits`] (every bound), [`run`] (what is remembered of a
 //! call), [`error`] (how it fails).
 
 pub mod action;
 pub mod connection;
 pub mod credential;
 pub mod error;
+pub mod header_policy;
 pub mod limits;
 pub mod manifest;
 pub mod merge;
+pub mod network;
+pub mod policies;
 pub mod policy;
+pub mod retry;
 pub mod run;
 pub mod schema;
 pub mod secret;

@@ -179,6 +179,23 @@ pub const HTTP_HEADER_BYTES_MAX: usize = 64 * KIB as usize;
 /// A URL, bytes. Longer ones are refused by most servers (RFC 9110 section 4.1 asks for at least 8,000).
 pub const HTTP_URL_BYTES_MAX: usize = 16 * KIB as usize;
 
+/// Answer of a token endpoint or vault to the host itself, bytes. Tokens are a few KiB.
+pub const EXCHANGE_BYTES_MAX: usize = 256 * KIB as usize;
+
+/// Secrets shorter than this, bytes, are not blanked out of answers and logs: they would blank out ordinary text, and so
+/// give themselves away.
+pub const REDACTED_BYTES_MIN: usize = 6;
+
+/// Access tokens kept in memory, whichever were used last.
+pub const TOKENS_MAX: usize = 10_000;
+
+/// How long before its end an access token is replaced, so that it does not end on the way. RFC 6749 gives no figure;
+/// a minute is more than any request's way, and half of a shorter lifetime is taken instead.
+pub const TOKEN_EARLY: Duration = Duration::from_secs(60);
+
+/// Lifetime of an access token whose issuer names none (RFC 6749 section 5.1 leaves it open).
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+
 /// Redirects followed for one request.
 pub const HTTP_REDIRECTS_MAX: usize = 5;
 

@@ -1,0 +1,257 @@
+//! How a call goes about it: the host's sections that a connection, its `defaults` and an action may all carry.
+//!
+//! `connection < connection.defaults < action`, by JSON Merge Patch, section by section; then read once into types.
+//!
+//! | section | earlier spelling | what |
+//! |---|---|---|
+//! | `timeout`, `timeout_ms` | `timeout_config` | [`Timeouts`] |
+//! | `retry` | `retry_policy` | [`crate::retry`] |
+//! | `limits` | | [`crate::limits`] |
+//! | `network` | `network_config` | [`crate::network`] |
+//! | `http_policy` | | [`crate::header_policy`] |
+//! | `rate_limit` (connection only) | | [`RateLimit`] |
+//!
+//! Invariant: sections that contradict themselves are refused here, when the configuration is read, not at a call.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Error, JsonObject, Result,
+    header_policy::{self, HeaderPolicy},
+    limits::{CallLimits, LimitOverrides},
+    merge::merge_patch,
+    network::{self, Network},
+    retry::{self, RetryPolicy},
+};
+
+/// Keys of the sections.
+pub(crate) const SECTIONS: &[&str] = &["timeout", "timeout_ms", "retry", "limits", "network", "http_policy"];
+
+/// `timeout: {connect_ms, read_ms, total_ms}`; what is absent keeps its default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// To connect, TLS included; 10,000.
+    pub connect_ms: Option<u64>,
+    /// Longest silence while a response arrives; 30,000.
+    pub read_ms: Option<u64>,
+    /// The whole call; 60,000.
+    pub total_ms: Option<u64>,
+}
+
+impl Timeouts {
+    /// To connect.
+    pub fn connect(&self) -> Duration {
+        Duration::from_millis(self.connect_ms.unwrap_or(10_000))
+    }
+
+    /// Longest silence.
+    pub fn read(&self) -> Duration {
+        Duration::from_millis(self.read_ms.unwrap_or(30_000))
+    }
+
+    /// Each that is set must be above zero, and connect and read within the total where that is set too.
+    fn check(&self) -> Result<()> {
+        for (field, value) in
+            [("connect_ms", self.connect_ms), ("read_ms", self.read_ms), ("total_ms", self.total_ms)]
+        {
+            if value == Some(0) {
+                return Err(Error::invalid_config(format!("timeout.{field} must be above 0")));
+            }
+            if let (Some(value), Some(total)) = (value, self.total_ms)
+                && value > total
+            {
+                return Err(Error::invalid_config(format!(
+                    "timeout.{field} ({value}) is above timeout.total_ms ({total})"
+                ))
+                .hint("a part cannot take longer than the whole: lower it, or raise total_ms"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `rate_limit`: how often and how many at once a connection may ask, whatever its actions.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// Requests in each period.
+    #[serde(default)]
+    pub requests: Option<NonZeroU32>,
+    /// The period, milliseconds.
+    #[serde(default = "one_second")]
+    pub per_ms: u64,
+    /// Requests that may come at once; `requests` if absent.
+    #[serde(default)]
+    pub burst: Option<NonZeroU32>,
+    /// Requests under way at once.
+    #[serde(default)]
+    pub concurrency: Option<NonZeroU32>,
+}
+
+fn one_second() -> u64 {
+    1_000
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    /// `timeout`, with `timeout_ms` as its total.
+    pub timeout: Timeouts,
+    /// `retry`
+    pub retry: RetryPolicy,
+    /// `limits`
+    pub limits: LimitOverrides,
+    /// `network`
+    pub network: Network,
+    /// `http_policy`
+    pub headers: HeaderPolicy,
+}
+
+impl Policies {
+    /// Merges the sections of each layer, the weakest first, and reads them.
+    pub fn of<'a>(layers: impl IntoIterator<Item = &'a JsonObject>) -> Result<Self> {
+        let mut merged = Value::Object(JsonObject::new());
+        for layer in layers {
+            let mut layer = layer.clone();
+            // The shorter spelling is the same field, so that the later layer wins whichever it uses.
+            if let Some(total) = layer.shift_remove("timeout_ms") {
+                let timeout = layer.entry("timeout").or_insert_with(|| json!({}));
+                if let Some(timeout) = timeout.as_object_mut() {
+                    timeout.entry("total_ms").or_insert(total);
+                }
+            }
+            merge_patch(&mut merged, &Value::Object(layer));
+        }
+        let Value::Object(mut merged) = merged else { return Ok(Self::default()) };
+        let policies = Self {
+            timeout: section(&mut merged, "timeout")?,
+            retry: RetryPolicy::parse(merged.shift_remove("retry"))?,
+            limits: section(&mut merged, "limits")?,
+            network: section(&mut merged, "network")?,
+            headers: section(&mut merged, "http_policy")?,
+        };
+        policies.timeout.check()?;
+        policies.network.check()?;
+        Ok(policies)
+    }
+
+    /// What a call may use: the defaults, the deadline, and what `limits` says.
+    pub fn call_limits(&self) -> CallLimits {
+        let mut limits = CallLimits::default();
+        limits.wall_ms = self.timeout.total_ms.unwrap_or(limits.wall_ms);
+        limits.with(&self.limits)
+    }
+}
+
+/// Takes the [`SECTIONS`] out of a configuration.
+pub(crate) fn take_sections(config: &mut JsonObject) -> JsonObject {
+    SECTIONS.iter().filter_map(|key| Some(((*key).to_owned(), config.shift_remove(*key)?))).collect()
+}
+
+/// Takes one section out and reads it.
+pub(crate) fn section<T: serde::de::DeserializeOwned + Default>(
+    object: &mut JsonObject,
+    key: &str,
+) -> Result<T> {
+    match object.shift_remove(key) {
+        None | Some(Value::Null) => Ok(T::default()),
+        // The value may hold a secret, so serde's message, which can quote it, stays in the cause.
+        Some(value) => serde_json::from_value(value).map_err(|error| {
+            Error::invalid_config(format!("'{key}' has a wrong field or type")).because(error)
+        }),
+    }
+}
+
+/// Schemas of the sections.
+pub(crate) fn properties() -> JsonObject {
+    let ms = |max: u64| json!({"type": "integer", "minimum": 1, "maximum": max});
+    let hour = CallLimits::MAX.wall_ms;
+    let properties = json!({
+        "timeout": {
+            "type": "object", "x-aliases": ["timeout_config"], "additionalProperties": false,
+            "description": "connect, read (idle) and total, milliseconds",
+            "properties": {"connect_ms": ms(hour), "read_ms": ms(hour), "total_ms": ms(hour)},
+        },
+        "timeout_ms": {"type": "integer", "minimum": 1, "maximum": hour, "description": "the same as timeout.total_ms"},
+        "retry": retry::schema(),
+        "limits": limits_schema(),
+        "network": network::schema(),
+        "http_policy": header_policy::schema(),
+    });
+    match properties {
+        Value::Object(properties) => properties,
+        _ => JsonObject::new(),
+    }
+}
+
+fn limits_schema() -> Value {
+    let max = CallLimits::MAX;
+    let fields = [
+        ("memory_bytes", max.memory_bytes),
+        ("cpu_ms", max.cpu_ms),
+        ("timeout_ms", max.wall_ms),
+        ("host_calls", max.host_calls),
+        ("max_bytes", max.output_bytes),
+        ("response_bytes", max.response_bytes),
+        ("request_bytes", max.request_bytes),
+    ];
+    let property = |(field, max): (&str, u64)| {
+        (field.to_owned(), json!({"type": "integer", "minimum": 1, "maximum": max}))
+    };
+    let properties: JsonObject = fields.into_iter().map(property).collect();
+    json!({"type": "object", "additionalProperties": false, "properties": properties})
+}
+
+/// The schema of `rate_limit`.
+pub(crate) fn rate_limit_schema() -> Value {
+    let count = json!({"type": "integer", "minimum": 1, "maximum": 1_000_000});
+    json!({
+        "type": "object", "additionalProperties": false,
+        "description": "how often, and how many at once, requests of this connection are sent; more of them wait",
+        "anyOf": [{"required": ["requests"]}, {"required": ["concurrency"]}],
+        "properties": {
+            "requests": count, "burst": count, "concurrency": count,
+            "per_ms": {"type": "integer", "minimum": 1, "maximum": 86_400_000},
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: Value) -> JsonObject {
+        value.as_object().cloned().unwrap()
+    }
+
+    #[test]
+    fn the_later_layer_wins_field_by_field_in_either_spelling() {
+        let connection =
+            object(json!({"timeout": {"connect_ms": 5, "total_ms": 900}, "retry": "background"}));
+        let action = object(json!({"timeout_ms": 50, "retry": {"max_attempts": 2}}));
+        let policies = Policies::of([&connection, &action]).unwrap();
+        assert_eq!(policies.timeout.connect_ms, Some(5));
+        assert_eq!(policies.timeout.total_ms, Some(50));
+        assert_eq!(policies.retry.retries, 1);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for section in [
+            json!({"timeout": {"connect_ms": 10, "total_ms": 5}}),
+            json!({"timeout": {"read_ms": 0}}),
+            json!({"network": {"tls": {"client_cert": "x"}}}),
+            json!({"network": {"tls": {"ca_only": true}}}),
+            json!({"network": {"proxy": "ftp://x"}}),
+            json!({"network": {"proxy": "http://u:p@x:1"}}),
+            json!({"retry": "often"}),
+            json!({"retry": {"initial_delay_ms": 10, "max_delay_ms": 5}}),
+        ] {
+            assert!(Policies::of([&object(section.clone())]).is_err(), "{section}");
+        }
+    }
+}
