@@ -157,9 +157,11 @@ impl<'a> Fields<'a> {
 
 fn unresolved(field: &str, reference: &SecretRef) -> Error {
     let hint = match reference {
-        SecretRef::Stored(_) => "import the connection again with its secret set",
+        SecretRef::Stored(name) if name.contains('/') => "import the connection again with its secret set",
+        SecretRef::Stored(_) => "set it: openact secret set NAME",
         SecretRef::Env(_) => "set the environment variable for the process that runs openact",
         SecretRef::File(_) => "create the file and make it readable for the process that runs openact",
+        SecretRef::Vault { .. } => "set VAULT_ADDR and VAULT_TOKEN for the process that runs openact",
     };
     Error::auth_required(format!(
         "authorization.{field} refers to {} which does not exist",

@@ -194,6 +194,11 @@ impl<'a> Walk<'a> {
             return SecretRef::Env(variable.to_owned()).to_json();
         }
         match substitute::fill(&text, self.context.env) {
+            Ok(filled) if is_secret && let Some(Err(error)) = SecretRef::parse_vault(&filled.text) => {
+                self.problems.value(at.from, error.message.clone(), error.hint.clone());
+                self.reported.push(at.to.to_owned());
+                Value::String(text)
+            }
             Ok(filled) if filled.had_variable => typed(filled.text, view),
             Ok(filled) => Value::String(filled.text),
             Err(unfilled) => {
@@ -210,7 +215,7 @@ impl<'a> Walk<'a> {
         let looks_like_one =
             object.keys().any(|key| key.starts_with('$')) || is_within(at.to, "/authorization");
         if looks_like_one && SecretRef::from_json(&value).is_none() {
-            let hint = "write {\"$secret\": \"name\"}, {\"$env\": \"VARIABLE\"} or {\"$file\": \"path\"}, with one key";
+            let hint = "write {\"$secret\": \"name\"}, {\"$env\": \"VARIABLE\"} or {\"$file\": \"path\"}, with one key, or vault://mount/path#/key";
             self.problems.value(at.from, "not a reference to a secret", Some(hint.into()));
             self.reported.push(at.to.to_owned());
         }

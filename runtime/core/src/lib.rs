@@ -23,7 +23,7 @@ pub mod secret;
 pub mod trn;
 
 pub use error::{Error, ErrorCode, Place, Result};
-pub use trn::{ActionTrn, AuthTrn, ConnectionTrn, ConnectorName, Name, Tenant, Version};
+pub use trn::{ActionTrn, AuthTrn, ConnectionTrn, ConnectorName, Name, SecretName, Tenant, Version};
 
 /// A JSON object, in the order it was written.
 pub type JsonObject = serde_json::Map<String, serde_json::Value>;

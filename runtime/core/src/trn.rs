@@ -102,6 +102,11 @@ text_type!(
     /// The name of a connector, in canonical form: `postgresql` and `pg` parse as `postgres`.
     ConnectorName, "a connector", is_label, "lower-case letters, digits and '-', at most 63: [a-z0-9][a-z0-9-]{0,62}"
 );
+text_type!(
+    /// The name of a secret set by hand. One that came with a connection has a name with `/` and `#` in it, which this
+    /// type cannot hold.
+    SecretName, "a secret's name", is_name, "letters, digits, '.', '_' and '-', at most 128: [A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+);
 
 impl Default for Tenant {
     fn default() -> Self {

@@ -219,6 +219,9 @@ impl KnownSecrets {
                 SecretRef::Stored(name) => openact.store.open_secret(tenant, name).await?,
                 SecretRef::Env(name) => (openact.env)(name).map(SecretString::from),
                 SecretRef::File(path) => read_secret_file(path)?,
+                SecretRef::Vault { .. } => {
+                    return Err(Error::auth_required("secrets in Vault are not supported yet"));
+                }
             };
             if let Some(value) = value {
                 known.insert(reference, value);
