@@ -10,8 +10,9 @@ CREATE TABLE settings (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- config_generation counts changes of configuration; key_version is that of the master key now in use.
-INSERT INTO settings (key, value) VALUES ('config_generation', '0'), ('key_version', '1');
+-- config_generation counts changes of configuration. master_key_id.N is the id of the master key that records of
+-- key_version N are sealed with; there are two such rows while it is rotated, and none before the first secret.
+INSERT INTO settings (key, value) VALUES ('config_generation', '0');
 
 -- The earlier unique index on (connector, name) made versions impossible.
 CREATE TABLE connections (

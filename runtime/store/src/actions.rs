@@ -165,7 +165,7 @@ mod tests {
 
     #[tokio::test]
     async fn b5_a_lookup_by_name_searches_an_index_on_the_name() {
-        let key = KeySource::Key(MasterKey::ephemeral().unwrap());
+        let key = KeySource::Keys(vec![MasterKey::ephemeral().unwrap()]);
         let store = Store::open(&StoreUrl::memory(), key, RunWrites::BeforeAnswer).await.unwrap();
         let (name, http): (Name, ConnectorName) = ("get-user".parse().unwrap(), "http".parse().unwrap());
         let by_name = ActionFilter { name: Some(name), latest_only: true, ..Default::default() };

@@ -37,16 +37,18 @@ impl Store {
         if changes.connections.is_empty() && changes.actions.is_empty() && changes.secrets.is_empty() {
             return Ok(());
         }
-        // Before the transaction: getting the key may take a while, and others wait for the lock.
-        let keys = if changes.secrets.is_empty() { None } else { Some(self.0.sealer.keys().await?) };
+        if !changes.secrets.is_empty() {
+            // Before the transaction: getting the key may take a while, and others wait for the lock.
+            self.0.keys.ring()?;
+        }
         let mut tx = self.begin().await?;
         for connection in &changes.connections {
             connections::insert(&mut tx, &self.0.place, connection).await?;
         }
-        if let Some(keys) = keys {
-            let key_version = self.claim_key(keys, &mut tx).await?;
+        if !changes.secrets.is_empty() {
+            let key = self.sealing_key(&mut tx).await?;
             for secret in &changes.secrets {
-                self.insert_secret(&mut tx, keys, key_version, secret).await?;
+                self.insert_secret(&mut tx, &key, secret).await?;
             }
         }
         for action in &changes.actions {

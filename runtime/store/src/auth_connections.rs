@@ -9,11 +9,12 @@ use openact_core::{
     secret::{ExposeSecret, SecretString},
 };
 use serde::Serialize;
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::{Executor, FromRow, QueryBuilder, Sqlite, SqliteConnection};
 use zeroize::Zeroizing;
 
 use crate::{
     Store,
+    key_versions::{KEY_ID, VersionKeys},
     rows::{Row, time_text},
     seal::{DataKey, Keys, Sealed, Slot},
 };
@@ -64,11 +65,11 @@ const HISTORY: &str = "auth_connection_history";
 impl Store {
     /// The credential of that identity.
     pub async fn get_auth_connection(&self, trn: &AuthTrn) -> Result<Option<AuthConnection>> {
-        let row =
-            select(trn).fetch_optional(&self.0.readers).await.map_err(self.failed("read a credential"))?;
-        let Some(row) = row else { return Ok(None) };
-        let keys = self.keys_for_opening(row.key_version).await?;
-        row.open(keys, trn).map(Some)
+        match self.read_auth_connection(&self.0.readers, trn).await {
+            // After the row was read, a rotation may have ended and its old key gone; the row is another one by now.
+            Err(_) => self.read_auth_connection(&self.0.readers, trn).await,
+            read => read,
+        }
     }
 
     /// Stores a credential and returns its new version. `credential.version` must be the one that is stored, or 0 if
@@ -78,11 +79,11 @@ impl Store {
         credential: &AuthConnection,
         reason: Option<&str>,
     ) -> Result<u32> {
-        let keys = self.0.sealer.keys().await?;
+        self.0.keys.ring()?;
         let mut tx = self.begin().await?;
-        let key_version = self.claim_key(keys, &mut tx).await?;
+        let key = self.sealing_key(&mut tx).await?;
         let trn = &credential.trn;
-        let old = self.read_for_change(&mut tx, keys, trn).await?;
+        let old = self.read_auth_connection(&mut *tx, trn).await?;
         let stored = old.as_ref().map_or(0, |old| old.version);
         if stored != credential.version {
             return Err(Error::conflict(format!("{trn} is at version {stored}, not {}", credential.version))
@@ -96,18 +97,18 @@ impl Store {
             version: stored.saturating_add(1),
             ..credential.clone()
         };
-        self.write_row(&mut tx, keys, key_version, &new).await?;
-        self.write_history(&mut tx, keys, key_version, trn, old.as_ref(), Some(&new), reason).await?;
+        self.write_row(&mut tx, &key, &new).await?;
+        self.write_history(&mut tx, &key, trn, old.as_ref(), Some(&new), reason).await?;
         self.commit(tx).await?;
         Ok(new.version)
     }
 
     /// Deletes a credential; says whether there was one. Its history stays.
     pub async fn delete_auth_connection(&self, trn: &AuthTrn, reason: Option<&str>) -> Result<bool> {
-        let keys = self.0.sealer.keys().await?;
+        self.0.keys.ring()?;
         let mut tx = self.begin().await?;
-        let key_version = self.claim_key(keys, &mut tx).await?;
-        let Some(old) = self.read_for_change(&mut tx, keys, trn).await? else {
+        let key = self.sealing_key(&mut tx).await?;
+        let Some(old) = self.read_auth_connection(&mut *tx, trn).await? else {
             return Ok(false);
         };
         sqlx::query("DELETE FROM auth_connections WHERE trn = ?")
@@ -115,48 +116,67 @@ impl Store {
             .execute(&mut *tx)
             .await
             .map_err(self.failed("delete a credential"))?;
-        self.write_history(&mut tx, keys, key_version, trn, Some(&old), None, reason).await?;
+        self.write_history(&mut tx, &key, trn, Some(&old), None, reason).await?;
         self.commit(tx).await?;
         Ok(true)
     }
 
     /// Every change of a credential, the first one first, also after it was deleted.
     pub async fn auth_connection_history(&self, trn: &AuthTrn) -> Result<Vec<AuthChange>> {
-        let rows: Vec<HistoryRow> = sqlx::query_as(
-            "SELECT id, operation, old_data_encrypted, old_data_nonce, new_data_encrypted, new_data_nonce,
-                 data_key_encrypted, data_key_nonce, key_version, created_at, reason
-             FROM auth_connection_history WHERE trn = ? ORDER BY rowid",
-        )
-        .bind(trn.to_string())
-        .fetch_all(&self.0.readers)
-        .await
-        .map_err(self.failed("read the history of a credential"))?;
-        let mut changes = Vec::with_capacity(rows.len());
-        for row in rows {
-            let keys = self.keys_for_opening(row.key_version).await?;
-            changes.push(row.open(keys, trn)?);
+        match self.read_history(trn).await {
+            Err(_) => self.read_history(trn).await,
+            read => read,
         }
-        Ok(changes)
     }
 
-    async fn read_for_change(
+    async fn read_history(&self, trn: &AuthTrn) -> Result<Vec<AuthChange>> {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT id, operation, old_data_encrypted, old_data_nonce, new_data_encrypted, new_data_nonce,
+                 data_key_encrypted, data_key_nonce, key_version, created_at, reason, ",
+        );
+        query.push(KEY_ID).push(" FROM auth_connection_history WHERE trn = ").push_bind(trn.to_string());
+        let rows: Vec<HistoryRow> = query
+            .push(" ORDER BY rowid")
+            .build_query_as()
+            .fetch_all(&self.0.readers)
+            .await
+            .map_err(self.failed("read the history of a credential"))?;
+        rows.into_iter()
+            .map(|row| {
+                let keys = self.opening_keys(row.key_version, row.key_id.as_deref())?;
+                row.open(&keys, trn)
+            })
+            .collect()
+    }
+
+    async fn read_auth_connection(
         &self,
-        tx: &mut SqliteConnection,
-        keys: &Keys,
+        executor: impl Executor<'_, Database = Sqlite>,
         trn: &AuthTrn,
     ) -> Result<Option<AuthConnection>> {
-        let row = select(trn).fetch_optional(tx).await.map_err(self.failed("read a credential"))?;
-        row.map(|row| row.open(keys, trn)).transpose()
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT access_token_encrypted, access_token_nonce, refresh_token_encrypted, refresh_token_nonce,
+                 expires_at, token_type, scope, extra_data_encrypted, extra_data_nonce, data_key_encrypted,
+                 data_key_nonce, key_version, created_at, updated_at, version, ",
+        );
+        query.push(KEY_ID).push(" FROM auth_connections WHERE trn = ").push_bind(trn.to_string());
+        let row: Option<AuthRow> = query
+            .build_query_as()
+            .fetch_optional(executor)
+            .await
+            .map_err(self.failed("read a credential"))?;
+        let Some(row) = row else { return Ok(None) };
+        let keys = self.opening_keys(row.key_version, row.key_id.as_deref())?;
+        row.open(&keys, trn).map(Some)
     }
 
     async fn write_row(
         &self,
         tx: &mut SqliteConnection,
-        keys: &Keys,
-        key_version: i64,
+        key: &VersionKeys,
         new: &AuthConnection,
     ) -> Result<()> {
-        let (data_key, wrapped) = DataKey::fresh(keys, slot(&new.trn, key_version))?;
+        let (data_key, wrapped) = DataKey::fresh(&key.keys, slot(&new.trn, key.version))?;
         let access = data_key.seal("access_token", new.access_token.expose_secret())?;
         let optional = |field, value: &Option<SecretString>| -> Result<(Option<String>, Option<String>)> {
             let sealed =
@@ -187,7 +207,7 @@ impl Store {
         .bind(extra.1)
         .bind(wrapped.encrypted)
         .bind(wrapped.nonce)
-        .bind(key_version)
+        .bind(key.version)
         .bind(time_text(new.created_at))
         .bind(time_text(new.updated_at))
         .bind(new.version)
@@ -197,19 +217,17 @@ impl Store {
         .map_err(self.failed("write a credential"))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the two sides of a change, and what seals them")]
     async fn write_history(
         &self,
         tx: &mut SqliteConnection,
-        keys: &Keys,
-        key_version: i64,
+        key: &VersionKeys,
         trn: &AuthTrn,
         old: Option<&AuthConnection>,
         new: Option<&AuthConnection>,
         reason: Option<&str>,
     ) -> Result<()> {
         let id = uuid::Uuid::now_v7().to_string();
-        let (data_key, wrapped) = DataKey::fresh(keys, history_slot(trn, &id, key_version))?;
+        let (data_key, wrapped) = DataKey::fresh(&key.keys, history_slot(trn, &id, key.version))?;
         let side = |field, record: Option<&AuthConnection>| -> Result<(Option<String>, Option<String>)> {
             let sealed = record.map(|record| data_key.seal(field, &snapshot(record)?)).transpose()?;
             Ok(sealed.map(|sealed| (sealed.encrypted, sealed.nonce)).unzip())
@@ -234,7 +252,7 @@ impl Store {
         .bind(after.1)
         .bind(wrapped.encrypted)
         .bind(wrapped.nonce)
-        .bind(key_version)
+        .bind(key.version)
         .bind(time_text(Timestamp::now()))
         .bind(reason)
         .execute(tx)
@@ -287,18 +305,6 @@ fn snapshot(record: &AuthConnection) -> Result<Zeroizing<String>> {
         .map_err(|_| Error::internal("a credential cannot be written as JSON"))
 }
 
-fn select(
-    trn: &AuthTrn,
-) -> sqlx::query::QueryAs<'static, sqlx::Sqlite, AuthRow, sqlx::sqlite::SqliteArguments> {
-    sqlx::query_as(
-        "SELECT access_token_encrypted, access_token_nonce, refresh_token_encrypted, refresh_token_nonce, expires_at,
-             token_type, scope, extra_data_encrypted, extra_data_nonce, data_key_encrypted, data_key_nonce, key_version,
-             created_at, updated_at, version
-         FROM auth_connections WHERE trn = ?",
-    )
-    .bind(trn.to_string())
-}
-
 #[derive(FromRow)]
 struct AuthRow {
     access_token_encrypted: String,
@@ -313,6 +319,7 @@ struct AuthRow {
     data_key_encrypted: String,
     data_key_nonce: String,
     key_version: i64,
+    key_id: Option<String>,
     created_at: String,
     updated_at: String,
     version: i64,
@@ -354,6 +361,7 @@ struct HistoryRow {
     data_key_encrypted: String,
     data_key_nonce: String,
     key_version: i64,
+    key_id: Option<String>,
     created_at: String,
     reason: Option<String>,
 }

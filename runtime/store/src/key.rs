@@ -1,30 +1,50 @@
-//! The master key: where it comes from, and that it stays out of sight.
+//! The master key, and the ring of those a process has: where they come from, and that they stay out of sight.
 //!
-//! Invariant: the 32 bytes are never printed, never in an error, and zeroed when dropped; a key file that others may
-//! read is refused, because it would be no key.
+//! A database names the keys its records are sealed with by id, so it does not matter in which order or from where a
+//! process has them. More than one is there while the key is rotated.
+//!
+//! Invariant: the 32 bytes are never printed, never in an error, and zeroed when dropped.
 
-use std::{fmt, fs, io::Write, path::Path};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use openact_core::{Error, Result};
 use zeroize::{Zeroize, Zeroizing};
 
-/// Length of the master key, bytes: AES-256's.
-const KEY_BYTES: usize = 32;
+use crate::{key_file, seal::Keys};
 
-/// A key file is base64 and a line end; a longer one is something else.
-const KEY_FILE_BYTES_MAX: u64 = 1024;
+/// Length of the master key, bytes: AES-256's.
+pub(crate) const KEY_BYTES: usize = 32;
 
 /// What wraps the data keys of all sealed records.
+#[derive(Clone)]
 pub struct MasterKey(Zeroizing<[u8; KEY_BYTES]>);
 
-/// Where the master key comes from.
+/// Where master keys come from.
 pub enum KeySource {
-    /// This key.
-    Key(MasterKey),
-    /// Asked when the first secret is sealed, opened or compared, so that a command without secrets needs no key.
-    /// An error is reported and the next use asks again.
-    Lazy(Box<dyn Fn() -> Result<MasterKey> + Send + Sync>),
+    /// These, the newest first.
+    Keys(Vec<MasterKey>),
+    /// A key file ([`crate::key_file`]), made when the first secret of a database is sealed. Read when one is first
+    /// sealed, opened or compared, and again when a record needs a key that was not in it.
+    File(PathBuf),
+    /// The environment. Asked as a file is read: late, so that a command without secrets needs no key. The newest
+    /// first. An error is reported and the next use asks again.
+    Environment(Box<dyn Fn() -> Result<Vec<MasterKey>> + Send + Sync>),
+}
+
+impl KeySource {
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Keys(_) => "the program".into(),
+            Self::File(path) => format!("key file {}", path.display()),
+            Self::Environment(_) => "the environment".into(),
+        }
+    }
 }
 
 impl MasterKey {
@@ -41,23 +61,7 @@ impl MasterKey {
         key
     }
 
-    /// Reads the key file at `path`, or makes it, for its owner alone, together with its folder. Several processes
-    /// may do so at once and get the same key.
-    pub fn from_file_or_create(path: &Path) -> Result<Self> {
-        if !path.exists() {
-            create(path).map_err(|error| unusable(path, "be created", error))?;
-        }
-        let metadata = fs::metadata(path).map_err(|error| unusable(path, "be read", error))?;
-        refuse_wide(path, &metadata)?;
-        if metadata.len() > KEY_FILE_BYTES_MAX {
-            return Err(Error::invalid_config(format!("{} is not a key file", path.display())));
-        }
-        let text =
-            Zeroizing::new(fs::read_to_string(path).map_err(|error| unusable(path, "be read", error))?);
-        Self::from_base64(&text).map_err(|error| error.context(path.display()))
-    }
-
-    /// A random key that nobody else will ever know: for a store in memory.
+    /// A random key that nobody else will ever know.
     pub fn ephemeral() -> Result<Self> {
         let mut key = Self(Zeroizing::new([0; KEY_BYTES]));
         crate::seal::random(&mut *key.0)?;
@@ -75,51 +79,80 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// Writes a fresh key beside `path` and links it there: the file appears whole or not at all, and the first of
-/// several processes wins.
-fn create(path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    crate::open::create_folder(folder)?;
-    let key = MasterKey::ephemeral()?;
-    let mut text = Zeroizing::new(String::with_capacity(2 * KEY_BYTES));
-    BASE64_STANDARD.encode_string(key.bytes(), &mut text);
-    text.push('\n');
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.new", uuid::Uuid::now_v7()));
-    let written = crate::open::create_private(Path::new(&beside)).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::hard_link(&beside, path)
-    });
-    // The link is the key; the name beside it is not needed, whatever happened.
-    let _ = fs::remove_file(&beside);
-    match written {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error.into()),
-        _ => Ok(()),
+/// The keys a process has, the newest first.
+pub(crate) struct KeyRing(Vec<RingKey>);
+
+/// A key of the ring.
+pub(crate) struct RingKey {
+    /// Its number in the key file.
+    pub(crate) number: Option<i64>,
+    pub(crate) keys: Arc<Keys>,
+}
+
+impl KeyRing {
+    /// The key with that id.
+    pub(crate) fn find(&self, id: &str) -> Option<Arc<Keys>> {
+        self.0.iter().find(|key| key.keys.id() == id).map(|key| key.keys.clone())
+    }
+
+    pub(crate) fn newest(&self) -> Option<&RingKey> {
+        self.0.first()
+    }
+
+    /// The newest key that came after the one with that id; none if it is the newest.
+    pub(crate) fn newer_than(&self, id: &str) -> Option<&RingKey> {
+        self.newest().filter(|newest| newest.keys.id() != id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &RingKey> {
+        self.0.iter()
+    }
+
+    fn read(source: &KeySource) -> Result<Self> {
+        let derived = |number, key: &MasterKey| -> Result<RingKey> {
+            Ok(RingKey { number, keys: Arc::new(Keys::derive(key)?) })
+        };
+        let ring: Result<Vec<RingKey>> = match source {
+            KeySource::Keys(keys) => keys.iter().map(|key| derived(None, key)).collect(),
+            KeySource::Environment(ask) => ask()?.iter().map(|key| derived(None, key)).collect(),
+            KeySource::File(path) => {
+                key_file::read(path)?.iter().map(|key| derived(Some(key.number), &key.key)).collect()
+            }
+        };
+        ring.map(Self)
     }
 }
 
-#[cfg(unix)]
-fn refuse_wide(path: &Path, metadata: &fs::Metadata) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
-        return Ok(());
+/// The ring of a process, read from its source when first needed.
+pub(crate) struct KeyHolder {
+    source: KeySource,
+    ring: Mutex<Option<Arc<KeyRing>>>,
+}
+
+impl KeyHolder {
+    pub(crate) fn new(source: KeySource) -> Self {
+        Self { source, ring: Mutex::new(None) }
     }
-    Err(Error::invalid_config(format!("key file {} can be read by others (mode {mode:03o})", path.display()))
-        .hint(format!("run: chmod 600 {}", path.display())))
-}
 
-#[cfg(not(unix))]
-fn refuse_wide(_path: &Path, _metadata: &fs::Metadata) -> Result<()> {
-    Ok(())
-}
+    pub(crate) fn source(&self) -> &KeySource {
+        &self.source
+    }
 
-fn unusable(path: &Path, what: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    let error = error.into();
-    Error::invalid_config(format!("key file {} cannot {what}: {error}", path.display()))
-        .hint("set OPENACT_MASTER_KEY (base64 of 32 bytes) instead, or mend the file")
-        .because(error)
+    /// The ring; without a key where there is no key file yet.
+    pub(crate) fn ring(&self) -> Result<Arc<KeyRing>> {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*ring {
+            Some(ring) => Ok(ring.clone()),
+            None => Ok(ring.insert(Arc::new(KeyRing::read(&self.source)?)).clone()),
+        }
+    }
+
+    /// The ring as its source has it now.
+    pub(crate) fn reload(&self) -> Result<Arc<KeyRing>> {
+        let read = Arc::new(KeyRing::read(&self.source)?);
+        *self.ring.lock().unwrap_or_else(PoisonError::into_inner) = Some(read.clone());
+        Ok(read)
+    }
 }
 
 #[cfg(test)]
@@ -136,31 +169,5 @@ mod tests {
             let error = MasterKey::from_base64(bad).unwrap_err();
             assert!(bad.is_empty() || !format!("{error:?}").contains(bad));
         }
-    }
-
-    #[test]
-    fn a_key_file_is_made_once_by_many() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("sub/key");
-        let keys: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| MasterKey::from_file_or_create(&path).unwrap())).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        assert!(keys.iter().all(|key| key.bytes() == keys[0].bytes()));
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_key_file_is_for_its_owner_alone() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        MasterKey::from_file_or_create(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let error = MasterKey::from_file_or_create(&path).unwrap_err();
-        assert!(error.hint.as_deref().unwrap().contains("chmod 600"), "{error:?}");
     }
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Read in this order: [`url`] and [`key`] (what a store is opened with), `open` and [`migrate`] (which files are
-//! accepted), [`seal`] (how a secret is kept), then a file per record: [`connections`], [`actions`] and [`apply`]
+//! accepted), [`seal`] (how a secret is kept), `key_versions` and `rotation` (with which key), then a file per record: [`connections`], [`actions`] and [`apply`]
 //! (both at once), [`secrets`], [`connectors`], [`runs`], [`checkpoints`], [`auth_connections`]. `rows` turns columns
 //! into values, `failure` turns errors of SQLite into errors of OpenAct.
 //!
@@ -24,8 +24,11 @@ pub mod connections;
 pub mod connectors;
 mod failure;
 pub mod key;
+pub mod key_file;
+mod key_versions;
 pub mod migrate;
 mod open;
+mod rotation;
 mod rows;
 pub mod runs;
 pub mod seal;
@@ -44,7 +47,9 @@ pub use checkpoints::Checkpoint;
 pub use connections::ConnectionFilter;
 pub use connectors::ConnectorRecord;
 pub use key::{KeySource, MasterKey};
+pub use key_versions::{KeyOrigin, KeyState, KeyStatus, KeyVersion};
 pub use migrate::MigrateReport;
+pub use rotation::KeyRotation;
 pub use runs::{RunFilter, RunWrites};
 pub use secrets::StoredSecret;
 pub use url::StoreUrl;
@@ -56,9 +61,11 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     /// The database as the user named it, for messages.
     place: String,
+    /// Its file; none for one in memory.
+    path: Option<std::path::PathBuf>,
     readers: SqlitePool,
     writer: SqlitePool,
-    sealer: seal::Sealer,
+    keys: key::KeyHolder,
     runs: runs::RunSink,
 }
 
@@ -71,9 +78,9 @@ impl Store {
     }
 
     fn assemble(pools: open::Pools, key: KeySource, run_writes: RunWrites) -> Self {
-        let open::Pools { place, readers, writer } = pools;
+        let open::Pools { place, path, readers, writer } = pools;
         let runs = runs::RunSink::start(run_writes, &place, &writer);
-        Self(Arc::new(Inner { place, readers, writer, sealer: seal::Sealer::new(key), runs }))
+        Self(Arc::new(Inner { place, path, readers, writer, keys: key::KeyHolder::new(key), runs }))
     }
 
     /// Brings the database at `url` to the current schema, creating it if it is absent.

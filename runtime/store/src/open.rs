@@ -4,7 +4,11 @@
 //! Invariant: a database that is not ours is read and never written, not even its journal mode. A new file and a new
 //! folder belong to their owner alone; SQLite gives its `-wal` and `-shm` files the mode of the database.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use openact_core::{Error, Result};
 use sqlx::{
@@ -27,6 +31,7 @@ const LOCK_POLL: Duration = Duration::from_millis(5);
 
 pub(crate) struct Pools {
     pub(crate) place: String,
+    pub(crate) path: Option<PathBuf>,
     pub(crate) readers: SqlitePool,
     pub(crate) writer: SqlitePool,
 }
@@ -73,7 +78,7 @@ impl Pools {
             Location::Memory => {
                 // One connection is one database, shared by reading and writing.
                 let only = pool(1).connect_lazy_with(options.in_memory(true));
-                Ok(Self { place, readers: only.clone(), writer: only })
+                Ok(Self { place, path: None, readers: only.clone(), writer: only })
             }
             Location::File(path) => {
                 prepare_file(path, url.creates_folder())
@@ -86,6 +91,7 @@ impl Pools {
                 });
                 Ok(Self {
                     place,
+                    path: Some(path.clone()),
                     readers: pool(READERS_MAX).connect_lazy_with(options.clone().pragma("query_only", "ON")),
                     writer: pool(1).connect_lazy_with(options),
                 })
@@ -176,6 +182,16 @@ pub(crate) fn create_private(path: &Path) -> io::Result<fs::File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
+}
+
+/// A file that is only there to be locked. It stays: whoever removed it could remove one that somebody just locked.
+pub(crate) fn lock_file(path: &Path) -> io::Result<fs::File> {
+    match create_private(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::OpenOptions::new().write(true).open(path)
+        }
+        made => made,
+    }
 }
 
 /// A folder, with those above it, that only its owner can enter. One that exists stays as it is.

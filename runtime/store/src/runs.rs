@@ -398,8 +398,11 @@ mod tests {
     async fn locked(folder: &tempfile::TempDir) -> (Store, SqliteConnection) {
         let path = folder.path().join("t.db");
         let pools = Pools::open(&StoreUrl::file(&path), Duration::ZERO).await.unwrap();
-        let store =
-            Store::assemble(pools, KeySource::Key(MasterKey::ephemeral().unwrap()), RunWrites::Grouped);
+        let store = Store::assemble(
+            pools,
+            KeySource::Keys(vec![MasterKey::ephemeral().unwrap()]),
+            RunWrites::Grouped,
+        );
         let mut holder = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
         sqlx::query("BEGIN IMMEDIATE").execute(&mut holder).await.unwrap();
         (store, holder)

@@ -14,37 +14,15 @@
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
-    hkdf, hmac,
+    constant_time, hkdf, hmac,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use openact_core::{Error, Result, Tenant, secret::ExposeSecret, secret::SecretString};
-use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
-use crate::key::{KeySource, MasterKey};
+use crate::key::MasterKey;
 
 const DATA_KEY_BYTES: usize = 32;
-
-/// Fetches the master key once, when first needed.
-pub(crate) struct Sealer {
-    source: KeySource,
-    keys: OnceCell<Keys>,
-}
-
-impl Sealer {
-    pub(crate) fn new(source: KeySource) -> Self {
-        Self { source, keys: OnceCell::new() }
-    }
-
-    pub(crate) async fn keys(&self) -> Result<&Keys> {
-        self.keys
-            .get_or_try_init(async || match &self.source {
-                KeySource::Key(key) => Keys::derive(key),
-                KeySource::Lazy(fetch) => Keys::derive(&fetch()?),
-            })
-            .await
-    }
-}
 
 /// What is derived from the master key.
 pub(crate) struct Keys {
@@ -54,7 +32,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    fn derive(master: &MasterKey) -> Result<Self> {
+    pub(crate) fn derive(master: &MasterKey) -> Result<Self> {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, b"openact store").extract(master.bytes());
         let derive = |purpose: &[u8]| -> Result<Zeroizing<[u8; DATA_KEY_BYTES]>> {
             let mut key = Zeroizing::new([0; DATA_KEY_BYTES]);
@@ -78,12 +56,22 @@ impl Keys {
 
     /// Equal for equal values of one tenant; says nothing without the master key.
     pub(crate) fn fingerprint(&self, tenant: &Tenant, value: &SecretString) -> String {
+        BASE64_STANDARD.encode(self.keyed_hash(tenant, value))
+    }
+
+    /// Whether `fingerprint` is that of `value`, in a time that does not depend on how much of it fits.
+    pub(crate) fn has_fingerprint(&self, tenant: &Tenant, value: &SecretString, fingerprint: &str) -> bool {
+        let stored = BASE64_STANDARD.decode(fingerprint).unwrap_or_default();
+        constant_time::verify_slices_are_equal(self.keyed_hash(tenant, value).as_ref(), &stored).is_ok()
+    }
+
+    fn keyed_hash(&self, tenant: &Tenant, value: &SecretString) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.fingerprint);
         for part in [tenant.as_str(), value.expose_secret()] {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
-        BASE64_STANDARD.encode(context.sign())
+        context.sign()
     }
 }
 
@@ -276,5 +264,8 @@ mod tests {
         assert_ne!(print, keys(1).fingerprint(&other, &value));
         assert_ne!(print, keys(2).fingerprint(&one, &value));
         assert_ne!(print, keys(1).fingerprint(&one, &"w".into()));
+        assert!(keys(1).has_fingerprint(&one, &value, &print));
+        assert!(!keys(1).has_fingerprint(&one, &"w".into(), &print));
+        assert!(!keys(1).has_fingerprint(&one, &value, ""), "c10");
     }
 }

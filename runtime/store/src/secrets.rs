@@ -1,8 +1,5 @@
 //! The table `secrets`: what configuration refers to as `{"$secret": "name"}`, sealed.
 //!
-//! The first secret of a database ties it to a master key: `settings` keeps the key's id, which says nothing about
-//! the key, so that a wrong one is refused before it seals or opens anything.
-//!
 //! Invariant: a value enters and leaves as a `SecretString` and is in no column but `value_encrypted`.
 
 use openact_core::{Error, Result, Tenant, Timestamp, secret::ExposeSecret, secret::SecretString};
@@ -10,8 +7,9 @@ use sqlx::{FromRow, SqliteConnection};
 
 use crate::{
     NewSecret, Store, failure,
-    rows::{Row, damaged, time_text},
-    seal::{DataKey, Keys, Sealed, Slot},
+    key_versions::{KEY_ID, VersionKeys},
+    rows::{Row, time_text},
+    seal::{DataKey, Sealed, Slot},
 };
 
 /// A secret as it may be listed.
@@ -30,30 +28,62 @@ const FIELD: &str = "value";
 impl Store {
     /// Seals `value` under `name`, in place of what was there.
     pub async fn put_secret(&self, tenant: &Tenant, name: &str, value: &SecretString) -> Result<()> {
-        let keys = self.0.sealer.keys().await?;
+        // Before the transaction: getting the key may take a while, and others wait for the lock.
+        self.0.keys.ring()?;
         let mut tx = self.begin().await?;
-        let key_version = self.claim_key(keys, &mut tx).await?;
-        let sealed = SealedSecret::seal(keys, key_version, tenant, name, value)?;
+        let key = self.sealing_key(&mut tx).await?;
+        let sealed = SealedSecret::seal(&key, tenant, name, value)?;
         sealed.insert(&mut tx, ON_CONFLICT_REPLACE).await.map_err(self.failed("write a secret"))?;
         self.commit_configuration(tx).await
     }
 
     /// The value of a secret.
     pub async fn open_secret(&self, tenant: &Tenant, name: &str) -> Result<Option<SecretString>> {
-        let row: Option<SecretRow> = sqlx::query_as(
-            "SELECT value_encrypted, value_nonce, data_key_encrypted, data_key_nonce, key_version
-             FROM secrets WHERE tenant = ? AND name = ?",
-        )
-        .bind(tenant.as_str())
-        .bind(name)
-        .fetch_optional(&self.0.readers)
-        .await
-        .map_err(self.failed("read a secret"))?;
+        match self.open_secret_once(tenant, name).await {
+            // After the row was read, a rotation may have ended and its old key gone; the row is another one by now.
+            Err(_) => self.open_secret_once(tenant, name).await,
+            opened => opened,
+        }
+    }
+
+    async fn open_secret_once(&self, tenant: &Tenant, name: &str) -> Result<Option<SecretString>> {
+        let mut query = sqlx::QueryBuilder::<sqlx::Sqlite>::new(
+            "SELECT value_encrypted, value_nonce, data_key_encrypted, data_key_nonce, key_version, ",
+        );
+        query.push(KEY_ID).push(" FROM secrets WHERE tenant = ").push_bind(tenant.as_str());
+        query.push(" AND name = ").push_bind(name);
+        let row: Option<SecretRow> = query
+            .build_query_as()
+            .fetch_optional(&self.0.readers)
+            .await
+            .map_err(self.failed("read a secret"))?;
         let Some(row) = row else { return Ok(None) };
-        let keys = self.keys_for_opening(row.key_version).await?;
+        let keys = self.opening_keys(row.key_version, row.key_id.as_deref())?;
         let wrapped = Sealed { encrypted: row.data_key_encrypted, nonce: row.data_key_nonce };
         let sealed = Sealed { encrypted: row.value_encrypted, nonce: row.value_nonce };
-        DataKey::unwrap(keys, slot(tenant, name, row.key_version), &wrapped)?.open(FIELD, &sealed).map(Some)
+        DataKey::unwrap(&keys, slot(tenant, name, row.key_version), &wrapped)?.open(FIELD, &sealed).map(Some)
+    }
+
+    /// Whether the secret of that name is `value`, by keyed hash: nothing is opened. False if there is none.
+    pub async fn secret_is(&self, tenant: &Tenant, name: &str, value: &SecretString) -> Result<bool> {
+        match self.secret_is_once(tenant, name, value).await {
+            Err(_) => self.secret_is_once(tenant, name, value).await,
+            compared => compared,
+        }
+    }
+
+    async fn secret_is_once(&self, tenant: &Tenant, name: &str, value: &SecretString) -> Result<bool> {
+        let mut query = sqlx::QueryBuilder::<sqlx::Sqlite>::new("SELECT fingerprint, key_version, ");
+        query.push(KEY_ID).push(" FROM secrets WHERE tenant = ").push_bind(tenant.as_str());
+        query.push(" AND name = ").push_bind(name);
+        let row: Option<(String, i64, Option<String>)> = query
+            .build_query_as()
+            .fetch_optional(&self.0.readers)
+            .await
+            .map_err(self.failed("read a secret"))?;
+        let Some((fingerprint, key_version, key_id)) = row else { return Ok(false) };
+        let keys = self.opening_keys(key_version, key_id.as_deref())?;
+        Ok(keys.has_fingerprint(tenant, value, &fingerprint))
     }
 
     /// The secrets of `tenant`, by name. Needs no key.
@@ -90,32 +120,13 @@ impl Store {
         Ok(true)
     }
 
-    /// The keyed hash by which values are compared without opening one. Equal values of two tenants differ.
-    pub async fn fingerprint(&self, tenant: &Tenant, value: &SecretString) -> Result<String> {
-        let keys = self.0.sealer.keys().await?;
-        let (version, id) = read_key_settings(&self.0.readers).await.map_err(self.failed("read settings"))?;
-        self.check_key(keys, &version, id.as_deref())?;
-        Ok(keys.fingerprint(tenant, value))
-    }
-
-    /// The keyed hash of a stored secret. Needs no key.
-    pub async fn secret_fingerprint(&self, tenant: &Tenant, name: &str) -> Result<Option<String>> {
-        sqlx::query_scalar("SELECT fingerprint FROM secrets WHERE tenant = ? AND name = ?")
-            .bind(tenant.as_str())
-            .bind(name)
-            .fetch_optional(&self.0.readers)
-            .await
-            .map_err(self.failed("read a secret"))
-    }
-
     pub(crate) async fn insert_secret(
         &self,
         tx: &mut SqliteConnection,
-        keys: &Keys,
-        key_version: i64,
+        key: &VersionKeys,
         secret: &NewSecret,
     ) -> Result<()> {
-        let sealed = SealedSecret::seal(keys, key_version, &secret.tenant, &secret.name, &secret.value)?;
+        let sealed = SealedSecret::seal(key, &secret.tenant, &secret.name, &secret.value)?;
         let result = sealed.insert(tx, "").await;
         failure::explain_constraint(result, &self.0.place, "write a secret", |code, _| match code {
             failure::code::CONSTRAINT_PRIMARYKEY | failure::code::CONSTRAINT_UNIQUE => {
@@ -124,57 +135,6 @@ impl Store {
             _ => None,
         })
     }
-
-    /// Ties the database to this master key, or proves that it is the one; returns the version to seal with.
-    pub(crate) async fn claim_key(&self, keys: &Keys, tx: &mut SqliteConnection) -> Result<i64> {
-        let (version, id) = read_key_settings(&mut *tx).await.map_err(self.failed("read settings"))?;
-        let number = self.check_key(keys, &version, id.as_deref())?;
-        if id.is_none() {
-            sqlx::query("INSERT INTO settings (key, value) VALUES ('master_key_id', ?)")
-                .bind(keys.id())
-                .execute(tx)
-                .await
-                .map_err(self.failed("write settings"))?;
-        }
-        Ok(number)
-    }
-
-    /// The keys for a record sealed with `key_version` of the master key.
-    pub(crate) async fn keys_for_opening(&self, key_version: i64) -> Result<&Keys> {
-        let keys = self.0.sealer.keys().await?;
-        let (version, id) = read_key_settings(&self.0.readers).await.map_err(self.failed("read settings"))?;
-        if self.check_key(keys, &version, id.as_deref())? != key_version {
-            return Err(self.another_key(&key_version.to_string()));
-        }
-        Ok(keys)
-    }
-
-    fn check_key(&self, keys: &Keys, version: &str, id: Option<&str>) -> Result<i64> {
-        if id.is_some_and(|id| id != keys.id()) {
-            return Err(self.another_key(version));
-        }
-        version.parse().map_err(|error| damaged("settings", "key_version", "value", error))
-    }
-
-    fn another_key(&self, version: &str) -> Error {
-        Error::invalid_config(format!(
-            "the secrets of database {} are sealed with another master key, version {version}",
-            self.0.place
-        ))
-        .hint(format!("set OPENACT_MASTER_KEY to version {version} of the key, or restore its key file"))
-        .details(serde_json::json!({ "key_version": version }))
-    }
-}
-
-/// Version and id of the master key in use; no id before the first secret.
-async fn read_key_settings(
-    executor: impl sqlx::SqliteExecutor<'_>,
-) -> sqlx::Result<(String, Option<String>)> {
-    sqlx::query_as(
-        "SELECT (SELECT value FROM settings WHERE key = 'key_version'), (SELECT value FROM settings WHERE key = 'master_key_id')",
-    )
-    .fetch_one(executor)
-    .await
 }
 
 fn slot(tenant: &Tenant, name: &str, key_version: i64) -> Slot {
@@ -197,15 +157,10 @@ struct SealedSecret<'a> {
 }
 
 impl<'a> SealedSecret<'a> {
-    fn seal(
-        keys: &Keys,
-        key_version: i64,
-        tenant: &'a Tenant,
-        name: &'a str,
-        value: &SecretString,
-    ) -> Result<Self> {
-        let (data_key, wrapped) = DataKey::fresh(keys, slot(tenant, name, key_version))?;
-        let fingerprint = keys.fingerprint(tenant, value);
+    fn seal(key: &VersionKeys, tenant: &'a Tenant, name: &'a str, value: &SecretString) -> Result<Self> {
+        let key_version = key.version;
+        let (data_key, wrapped) = DataKey::fresh(&key.keys, slot(tenant, name, key_version))?;
+        let fingerprint = key.keys.fingerprint(tenant, value);
         Ok(Self {
             tenant,
             name,
@@ -246,4 +201,5 @@ struct SecretRow {
     data_key_encrypted: String,
     data_key_nonce: String,
     key_version: i64,
+    key_id: Option<String>,
 }

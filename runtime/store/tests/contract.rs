@@ -1,4 +1,4 @@
-//! What a store promises, on any database. `records` is what it keeps, `secrets` how, `files` which databases it
+//! What a store promises, on any database. `records` is what it keeps, `secrets` and `rotation` how, `files` which databases it
 //! accepts, `connectors` and `runs` the rest.
 #![expect(
     clippy::unwrap_used,
@@ -22,6 +22,8 @@ mod connectors;
 mod files;
 #[path = "contract/records.rs"]
 mod records;
+#[path = "contract/rotation.rs"]
+mod rotation;
 #[path = "contract/runs.rs"]
 mod runs;
 #[path = "contract/secrets.rs"]
@@ -67,8 +69,12 @@ async fn memory() -> Store {
 }
 
 fn key(byte: u8) -> KeySource {
+    KeySource::Keys(vec![master_key(byte)])
+}
+
+fn master_key(byte: u8) -> MasterKey {
     use base64::{Engine, prelude::BASE64_STANDARD};
-    KeySource::Key(MasterKey::from_base64(&BASE64_STANDARD.encode([byte; 32])).unwrap())
+    MasterKey::from_base64(&BASE64_STANDARD.encode([byte; 32])).unwrap()
 }
 
 fn connection_trn(text: &str) -> ConnectionTrn {

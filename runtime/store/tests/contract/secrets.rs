@@ -12,7 +12,7 @@ use crate::*;
 
 const CANARY: &str = "canary-5up3r-s3cr3t";
 
-fn credential(token: &str, version: u32) -> AuthConnection {
+pub(crate) fn credential(token: &str, version: u32) -> AuthConnection {
     AuthConnection {
         trn: "trn:openact:default:auth/github/alice%40example.com".parse().unwrap(),
         access_token: token.into(),
@@ -39,10 +39,10 @@ async fn secrets_are_put_opened_listed_compared_and_deleted() {
     assert_eq!((listed.len(), &listed[0].name[..], listed[0].created_at), (1, "a", first.created_at));
     assert!(listed[0].updated_at >= first.updated_at);
 
-    let stored = store.secret_fingerprint(&tenant, "a").await.unwrap().unwrap();
-    assert_eq!(stored, store.fingerprint(&tenant, &CANARY.into()).await.unwrap());
-    assert_ne!(stored, store.fingerprint(&tenant, &"one".into()).await.unwrap());
-    assert_ne!(stored, store.fingerprint(&other, &CANARY.into()).await.unwrap());
+    assert!(store.secret_is(&tenant, "a", &CANARY.into()).await.unwrap());
+    assert!(!store.secret_is(&tenant, "a", &"one".into()).await.unwrap());
+    assert!(!store.secret_is(&tenant, "b", &CANARY.into()).await.unwrap(), "there is none");
+    assert!(!store.secret_is(&other, "a", &CANARY.into()).await.unwrap(), "another tenant has none");
 
     assert!(store.open_secret(&other, "a").await.unwrap().is_none(), "another tenant has none");
     assert!(store.list_secrets(&other).await.unwrap().is_empty());
@@ -112,9 +112,11 @@ async fn c8_a_row_moved_or_relabelled_does_not_open() {
     assert!(store.open_secret(&other, "b").await.is_err(), "moved to another tenant");
     place.sql("UPDATE secrets SET tenant = 'default', key_version = 2 WHERE name = 'b'").await.unwrap();
     let error = store.open_secret(&tenant, "b").await.unwrap_err();
-    assert!(error.code == ErrorCode::InvalidConfig && error.message.contains("version 2"), "{error:?}");
-    place.sql("UPDATE settings SET value = '2' WHERE key = 'key_version'").await.unwrap();
+    assert!(error.code == ErrorCode::StoreUnavailable && error.message.contains("version 2"), "{error:?}");
+    place.sql("UPDATE settings SET key = 'master_key_id.2' WHERE key = 'master_key_id.1'").await.unwrap();
     assert!(store.open_secret(&tenant, "b").await.is_err(), "the version is sealed in");
+
+    place.sql("UPDATE settings SET key = 'master_key_id.1' WHERE key = 'master_key_id.2'").await.unwrap();
 
     store.put_auth_connection(&credential("t", 0), None).await.unwrap();
     place.sql("UPDATE auth_connections SET access_token_encrypted = refresh_token_encrypted, access_token_nonce = refresh_token_nonce").await.unwrap();
@@ -136,13 +138,16 @@ async fn c8_a_wrong_key_is_a_clean_error_that_names_its_version() {
     let errors: [Error; 5] = [
         store.open_secret(&tenant, "a").await.unwrap_err(),
         store.put_secret(&tenant, "b", &"v".into()).await.unwrap_err(),
-        store.fingerprint(&tenant, &"v".into()).await.unwrap_err(),
+        store.secret_is(&tenant, "a", &"v".into()).await.unwrap_err(),
         store.get_auth_connection(&trn).await.unwrap_err(),
         store.put_auth_connection(&credential("t", 1), None).await.unwrap_err(),
     ];
     for error in errors {
-        assert_eq!(error.code, ErrorCode::InvalidConfig);
-        assert!(error.message.contains("another master key, version 1"), "{error:?}");
+        assert!(error.code == ErrorCode::StoreUnavailable && !error.retryable(), "{error:?}");
+        assert!(
+            error.message.contains("version 1 of the master key, which is not in the program"),
+            "{error:?}"
+        );
         assert!(error.hint.as_deref().unwrap().contains("OPENACT_MASTER_KEY"), "{error:?}");
     }
     assert_eq!(store.list_secrets(&tenant).await.unwrap().len(), 1, "nothing was sealed with it");
@@ -153,9 +158,9 @@ async fn c8_a_wrong_key_is_a_clean_error_that_names_its_version() {
 async fn the_key_is_asked_for_only_when_a_secret_is() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = asked.clone();
-    let lazy = KeySource::Lazy(Box::new(move || match counter.fetch_add(1, Ordering::SeqCst) {
+    let lazy = KeySource::Environment(Box::new(move || match counter.fetch_add(1, Ordering::SeqCst) {
         0 => Err(Error::invalid_config("no key")),
-        _ => MasterKey::ephemeral(),
+        _ => Ok(vec![master_key(1)]),
     }));
     let place = Place::new();
     let store = place.open_with(lazy, RunWrites::Grouped).await;
