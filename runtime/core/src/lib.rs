@@ -6,6 +6,7 @@
 //! call), [`error`] (how it fails).
 
 pub mod action;
+pub mod address;
 pub mod connection;
 pub mod credential;
 pub mod error;

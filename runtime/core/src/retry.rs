@@ -82,7 +82,7 @@ pub enum Attempt {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { retries: 0, ..Self::of(3, 1_000, 16_000, 60_000, true) }
+        Self::of(0, 1_000, 16_000, 60_000, true)
     }
 }
 
