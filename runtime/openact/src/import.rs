@@ -316,8 +316,7 @@ impl<'a> Planner<'a> {
         let mut fields = differing_keys(&config, &stored.config);
         for taken in &draft.secrets {
             let name = secret_name(&stored.trn, &taken.pointer);
-            let same = store.secret_fingerprint(tenant, &name).await?
-                == Some(store.fingerprint(tenant, &taken.value).await?);
+            let same = store.secret_is(tenant, &name, &taken.value).await?;
             let field = taken.pointer.split('/').nth(1).unwrap_or_default().to_owned();
             if !same && !fields.contains(&field) {
                 fields.push(field);

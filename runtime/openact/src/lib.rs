@@ -3,7 +3,7 @@
 //! # Map of this crate
 //!
 //! [`Builder`] sets up an [`OpenAct`]; [`execute`](OpenAct::execute) is the path of one call; `import` and `manage` change and
-//! list configuration; `snapshot` and `prepared` keep what calls read; `catalog` knows the connectors; [`settings`] where
+//! list configuration, `secrets` what it refers to and the key that seals it; `snapshot` and `prepared` keep what calls read; `catalog` knows the connectors; [`settings`] where
 //! things are kept. Invariant: every door is a translation to and from what is public here.
 
 mod catalog;
@@ -11,6 +11,7 @@ mod execute;
 mod import;
 mod manage;
 mod prepared;
+mod secrets;
 pub mod settings;
 mod snapshot;
 
@@ -26,8 +27,8 @@ pub use import::{Change, ChangeStatus, ImportOptions, Plan, Versioning};
 pub use manage::Record;
 pub use openact_config::{Format, SecretsMode};
 pub use openact_core::{
-    ActionTrn, ConnectionTrn, ConnectorName, Error, ErrorCode, Name, Place, Result, Tenant, Timestamp,
-    Version,
+    ActionTrn, ConnectionTrn, ConnectorName, Error, ErrorCode, Name, Place, Result, SecretName, Tenant,
+    Timestamp, Version,
     action::ActionRecord,
     connection::ConnectionRecord,
     limits,
@@ -36,7 +37,10 @@ pub use openact_core::{
     schema::nearest,
     secret::SecretString,
 };
-pub use openact_store::{MasterKey, MigrateReport, RunFilter, RunWrites, StoreUrl, StoredSecret};
+pub use openact_store::{
+    KeyOrigin, KeyRotation, KeyState, KeyStatus, KeyVersion, MasterKey, MigrateReport, RunFilter, RunWrites,
+    StoreUrl, StoredSecret,
+};
 
 /// A JSON result, kept as the text the connector returned.
 #[derive(Clone, Debug)]
@@ -209,7 +213,21 @@ impl Builder {
     /// ([`settings::Folders`]); for `sqlite::memory:` a random one.
     #[must_use]
     pub fn master_key(mut self, key: MasterKey) -> Self {
-        self.key = Some(KeySource::Key(key));
+        self.key = Some(KeySource::Keys(vec![key]));
+        self
+    }
+
+    /// While the key is rotated: the new one, and the one that records are still sealed with.
+    #[must_use]
+    pub fn master_keys(mut self, key: MasterKey, previous: MasterKey) -> Self {
+        self.key = Some(KeySource::Keys(vec![key, previous]));
+        self
+    }
+
+    /// The key file, made when a secret is first sealed. It is read again when a record needs a key it did not have.
+    #[must_use]
+    pub fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.key = Some(KeySource::File(path.into()));
         self
     }
 
@@ -282,11 +300,11 @@ impl Builder {
         let url = settings::store_url(self.store.as_deref().unwrap_or("sqlite::memory:"))?;
         let key = match self.key {
             Some(key) => key,
-            None => settings::key_source(&url, &env),
+            None => settings::key_source(&url, &env)?,
         };
         // The key that seals every secret is nobody's to send or to keep in a configuration.
-        let env: Environment =
-            Arc::new(move |name| (name != settings::OPENACT_MASTER_KEY).then(|| env(name))?);
+        let keys = [settings::OPENACT_MASTER_KEY, settings::OPENACT_MASTER_KEY_PREVIOUS];
+        let env: Environment = Arc::new(move |name| if keys.contains(&name) { None } else { env(name) });
         let cache = self.cache.open()?;
         let engine = Engine::new(EngineSettings { cache, instances_max: self.instances_max })?;
         let store = Store::open(&url, key, self.run_writes).await?;

@@ -8,7 +8,7 @@ use openact_core::{
     run::{RunId, RunRecord},
     trn::{Action, Connection, Reference, VersionWanted},
 };
-use openact_store::{ActionFilter, ConnectionFilter, RunFilter, StoredSecret};
+use openact_store::{ActionFilter, ConnectionFilter, RunFilter};
 use serde_json::Value;
 
 use crate::{OpenAct, snapshot::find_action};
@@ -92,11 +92,6 @@ impl OpenAct {
             .get_run(tenant, id)
             .await?
             .ok_or_else(|| Error::not_found(format!("there is no run {id}")))
-    }
-
-    /// Names of a tenant's secrets.
-    pub async fn list_secrets(&self, tenant: &Tenant) -> Result<Vec<StoredSecret>> {
-        self.0.store.list_secrets(tenant).await
     }
 
     /// The record a person names: an action, else a connection, in any form of reference.

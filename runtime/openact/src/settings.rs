@@ -13,12 +13,16 @@
 //! | `OPENACT_DB` | the database's URL |
 //! | `OPENACT_TENANT` | the tenant |
 //! | `OPENACT_MASTER_KEY` | the key that seals secrets: base64 of 32 bytes |
+//! | `OPENACT_MASTER_KEY_PREVIOUS` | while the key is rotated: the one before it |
 //! | `OPENACT_HOME` | one folder for data, configuration and cache, instead of the platform's three |
 
 use std::path::PathBuf;
 
 use etcetera::BaseStrategy;
-use openact_core::{Error, Result};
+use openact_core::{
+    Error, Result,
+    secret::{ExposeSecret, SecretString},
+};
 use openact_store::{KeySource, MasterKey, StoreUrl};
 
 use crate::Environment;
@@ -29,6 +33,8 @@ pub const OPENACT_DB: &str = "OPENACT_DB";
 pub const OPENACT_TENANT: &str = "OPENACT_TENANT";
 /// The key that seals secrets.
 pub const OPENACT_MASTER_KEY: &str = "OPENACT_MASTER_KEY";
+/// While the key is rotated: the one before it.
+pub const OPENACT_MASTER_KEY_PREVIOUS: &str = "OPENACT_MASTER_KEY_PREVIOUS";
 /// One folder for everything.
 pub const OPENACT_HOME: &str = "OPENACT_HOME";
 
@@ -92,21 +98,29 @@ pub(crate) fn store_url(text: &str) -> Result<StoreUrl> {
     Ok(if is_default { url.creating_folder() } else { url })
 }
 
-/// The key of a store that was given none. It is looked for only when a secret is first sealed or opened.
-pub(crate) fn key_source(url: &StoreUrl, env: &Environment) -> KeySource {
-    let in_memory = url.path().is_none();
-    let env = env.clone();
-    KeySource::Lazy(Box::new(move || {
-        if let Some(text) = env(OPENACT_MASTER_KEY) {
-            return MasterKey::from_base64(&text);
-        }
-        if in_memory {
-            return MasterKey::ephemeral();
-        }
-        let folders = Folders::of_platform().ok_or_else(|| {
-            Error::invalid_config("there is no home folder to keep the master key in")
-                .hint("set OPENACT_MASTER_KEY")
-        })?;
-        MasterKey::from_file_or_create(&folders.master_key())
-    }))
+/// The keys of a store that was given none. They are read only when a secret is first sealed or opened.
+pub(crate) fn key_source(url: &StoreUrl, env: &Environment) -> Result<KeySource> {
+    if env(OPENACT_MASTER_KEY).map(SecretString::from).is_some() {
+        let env = env.clone();
+        return Ok(KeySource::Environment(Box::new(move || {
+            let parsed = |name: &str, text: SecretString| {
+                MasterKey::from_base64(text.expose_secret()).map_err(|error| error.context(name))
+            };
+            let key = env(OPENACT_MASTER_KEY).map(|text| parsed(OPENACT_MASTER_KEY, text.into()));
+            let previous = env(OPENACT_MASTER_KEY_PREVIOUS).filter(|text| !text.is_empty());
+            let previous = previous.map(|text| parsed(OPENACT_MASTER_KEY_PREVIOUS, text.into()));
+            key.into_iter().chain(previous).collect()
+        })));
+    }
+    if url.path().is_none() {
+        return Ok(KeySource::Keys(vec![MasterKey::ephemeral()?]));
+    }
+    Ok(match Folders::of_platform() {
+        Some(folders) => KeySource::File(folders.master_key()),
+        // Said when a key is needed, which may be never.
+        None => KeySource::Environment(Box::new(|| {
+            Err(Error::invalid_config("there is no home folder to keep the master key in")
+                .hint("set OPENACT_MASTER_KEY"))
+        })),
+    })
 }

@@ -1,0 +1,90 @@
+//! Secrets set by hand, and the master key that seals every secret.
+//!
+//! A file refers to a secret set by hand as `{"$secret": "name"}`. What a file brought along is kept in the same table
+//! under names that [`SecretName`] cannot hold, and is changed by another import only.
+//!
+//! Invariant: a value goes in and does not come out; only a call's credential is made from it.
+
+use openact_core::{
+    Error, Result, SecretName, Tenant,
+    limits::SECRET_FILE_BYTES_MAX,
+    secret::{ExposeSecret, SecretRef, SecretString},
+};
+use openact_store::{KeyRotation, KeyStatus, StoredSecret};
+use serde_json::Value;
+
+use crate::OpenAct;
+
+impl OpenAct {
+    /// Seals `value` under `name`, in place of what was there. The next call uses it; in another process, the next one
+    /// after [`limits::SNAPSHOT_POLL`](crate::limits::SNAPSHOT_POLL).
+    pub async fn set_secret(&self, tenant: &Tenant, name: &SecretName, value: &SecretString) -> Result<()> {
+        let bytes = value.expose_secret().len() as u64;
+        if bytes == 0 {
+            return Err(Error::invalid_input(format!("the value of secret '{name}' is empty"))
+                .hint(format!("to remove it: openact secret delete {name}")));
+        }
+        if bytes > SECRET_FILE_BYTES_MAX {
+            return Err(Error::invalid_input(format!(
+                "the value of secret '{name}' has {bytes} bytes; at most {SECRET_FILE_BYTES_MAX} are allowed"
+            )));
+        }
+        self.0.store.put_secret(tenant, name.as_str(), value).await?;
+        self.0.snapshot.clear();
+        Ok(())
+    }
+
+    /// Names of a tenant's secrets: those set by hand, and those that came with a connection.
+    pub async fn list_secrets(&self, tenant: &Tenant) -> Result<Vec<StoredSecret>> {
+        self.0.store.list_secrets(tenant).await
+    }
+
+    /// Deletes a secret that was set by hand. One that the latest version of a connection refers to stays, unless
+    /// `force` says otherwise.
+    pub async fn delete_secret(&self, tenant: &Tenant, name: &SecretName, force: bool) -> Result<()> {
+        let users = if force { Vec::new() } else { self.connections_with(tenant, name).await? };
+        if !users.is_empty() {
+            return Err(Error::conflict(format!("secret '{name}' is in use: {}", users.join(", ")))
+                .hint("change the connections first, or delete it all the same with --force")
+                .details(serde_json::json!({ "connections": users })));
+        }
+        if !self.0.store.delete_secret(tenant, name.as_str()).await? {
+            return Err(
+                Error::not_found(format!("there is no secret '{name}'")).hint("see: openact secret list")
+            );
+        }
+        self.0.snapshot.clear();
+        Ok(())
+    }
+
+    /// The latest versions of connections that refer to a secret.
+    async fn connections_with(&self, tenant: &Tenant, name: &SecretName) -> Result<Vec<String>> {
+        let mut connections = self.list_connections(tenant, None).await?;
+        connections.retain(|connection| connection.config.values().any(|value| refers_to(value, name)));
+        Ok(connections.iter().map(|connection| connection.trn.short()).collect())
+    }
+
+    /// Which versions of the master key records are sealed with, and which keys there are.
+    pub async fn key_status(&self) -> Result<KeyStatus> {
+        self.0.store.key_status().await
+    }
+
+    /// Seals every record anew with a new master key while calls go on, in this process and others.
+    pub async fn rotate_key(&self) -> Result<KeyRotation> {
+        self.0.store.rotate_key().await
+    }
+
+    /// Removes from the key file the keys that no record of this database needs any more; returns their numbers.
+    pub async fn drop_old_keys(&self) -> Result<Vec<i64>> {
+        self.0.store.drop_old_keys().await
+    }
+}
+
+fn refers_to(value: &Value, name: &SecretName) -> bool {
+    match (SecretRef::from_json(value), value) {
+        (Some(SecretRef::Stored(stored)), _) => stored == name.as_str(),
+        (_, Value::Object(object)) => object.values().any(|value| refers_to(value, name)),
+        (_, Value::Array(items)) => items.iter().any(|value| refers_to(value, name)),
+        _ => false,
+    }
+}
