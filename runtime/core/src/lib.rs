@@ -17,6 +17,7 @@ pub mod merge;
 pub mod network;
 pub mod policies;
 pub mod policy;
+mod private;
 pub mod retry;
 pub mod run;
 pub mod schema;
