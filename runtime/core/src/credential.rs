@@ -35,9 +35,9 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// Whether a request to `url` gets the credential.
-    pub fn covers(&self, url: &Url) -> bool {
-        Origin::of(url).is_some_and(|origin| origin == self.origin) && self.covers_path(url.path())
+    /// Whether a request to `url`, whose origin is `origin`, gets the credential.
+    pub fn covers(&self, origin: &Origin, url: &Url) -> bool {
+        self.origin == *origin && self.covers_path(url.path())
     }
 
     fn covers_path(&self, path: &str) -> bool {
@@ -168,7 +168,10 @@ mod tests {
     fn c3_a_path_prefix_ends_at_a_segment_and_cannot_be_climbed_out_of() {
         let origin = Origin::parse_grant("https://api.example.com").unwrap();
         let binding = Binding { origin, path_prefix: Some("/v1/".into()) };
-        let covers = |url: &str| binding.covers(&Url::parse(url).unwrap());
+        let covers = |url: &str| {
+            let url = Url::parse(url).unwrap();
+            binding.covers(&Origin::of(&url).unwrap(), &url)
+        };
         for inside in ["https://api.example.com/v1", "https://api.example.com/v1/users?x=1"] {
             assert!(covers(inside), "{inside}");
         }

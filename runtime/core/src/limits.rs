@@ -157,9 +157,9 @@ pub const SECRET_FILE_BYTES_MAX: u64 = 64 * KIB;
 /// Components being compiled at once; each may use every core and a few hundred MiB.
 pub const COMPILERS_MAX: usize = 1;
 
-/// One piece of a `wasi:http` request body that the host holds before the request is sent, bytes. Requests are denied,
-/// so it need hold none.
-pub const WASI_HTTP_CHUNK_BYTES: usize = 4 * KIB as usize;
+/// One piece of a `wasi:http` request body on its way from the guest, bytes. A guest may have as many bodies open as
+/// [`RESOURCES_MAX`], and each may hold one.
+pub const WASI_HTTP_CHUNK_BYTES: usize = 16 * KIB as usize;
 
 /// Input of a call, bytes of JSON.
 pub const INPUT_BYTES_MAX: usize = 16 * MIB as usize;
@@ -182,6 +182,12 @@ pub const HTTP_URL_BYTES_MAX: usize = 16 * KIB as usize;
 /// Answer of a token endpoint or vault to the host itself, bytes. Tokens are a few KiB.
 pub const EXCHANGE_BYTES_MAX: usize = 256 * KIB as usize;
 
+/// How long a value of a vault is used before it is read again: a rotation there is seen within it.
+pub const VAULT_FRESH: Duration = Duration::from_secs(60);
+
+/// Values of vaults, and rate limiters of connections, kept in memory, whichever were used last.
+pub const CONNECTION_STATE_MAX: usize = 10_000;
+
 /// Secrets shorter than this, bytes, are not blanked out of answers and logs: they would blank out ordinary text, and so
 /// give themselves away.
 pub const REDACTED_BYTES_MIN: usize = 6;
@@ -196,8 +202,21 @@ pub const TOKEN_EARLY: Duration = Duration::from_secs(60);
 /// Lifetime of an access token whose issuer names none (RFC 6749 section 5.1 leaves it open).
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
+/// How long one token request may take. Nobody's deadline stops it, because others may be waiting for it too.
+pub const TOKEN_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// After a failed token request, how long there is no other one; a `Retry-After` may ask for more, up to
+/// [`TOKEN_COOLDOWN_MAX`]. Long enough not to hammer an endpoint, short enough for a person who just mended it.
+pub const TOKEN_COOLDOWN: Duration = Duration::from_secs(5);
+
+/// See [`TOKEN_COOLDOWN`].
+pub const TOKEN_COOLDOWN_MAX: Duration = Duration::from_secs(300);
+
 /// Redirects followed for one request.
 pub const HTTP_REDIRECTS_MAX: usize = 5;
+
+/// HTTP clients kept, whichever were used last: one per port, proxy and TLS settings.
+pub const HTTP_CLIENTS_MAX: usize = 1_000;
 
 /// Idle connections the host keeps per host and port.
 pub const HTTP_IDLE_PER_HOST_MAX: usize = 64;

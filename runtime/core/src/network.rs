@@ -16,7 +16,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::{Error, Result, credential::SecretSource, secret::SecretRef};
+use crate::{
+    Error, Result, credential::SecretSource, policy::{Origin, PrivateRule}, secret::SecretRef,
+};
 
 /// `network` as configured.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -202,7 +204,19 @@ impl Network {
                 "network.tls.verify: false makes ca and server_name pointless; keep one or the other",
             );
         }
+        self.origins()?;
+        self.private_rules()?;
         self.proxy_url().map(drop)
+    }
+
+    /// `allowed_hosts`, parsed.
+    pub fn origins(&self) -> Result<Vec<Origin>> {
+        self.allowed_hosts.iter().map(|text| Origin::parse_grant(text)).collect()
+    }
+
+    /// `allow_private`, parsed.
+    pub fn private_rules(&self) -> Result<Vec<PrivateRule>> {
+        self.allow_private.iter().map(|text| text.parse()).collect()
     }
 
     /// The proxy's URL, checked.

@@ -23,7 +23,6 @@ use wasmtime::component::Component;
 use crate::{
     Connector, Engine, Inner,
     bindings::v0_1::{ConnectorPre, types},
-    egress::Grants,
     instance::{self, limit_error},
 };
 
@@ -137,8 +136,7 @@ fn link(inner: &Inner, component: &Component) -> Result<ConnectorPre<instance::C
 
 /// Asks a component for its manifest, in an instance that is granted nothing.
 async fn describe(engine: &Engine, pre: &ConnectorPre<instance::CallState>) -> Result<Manifest> {
-    let grants = Arc::new(Grants::none());
-    let raw = instance::describe(engine, pre, &grants)
+    let raw = instance::describe(engine, pre)
         .await
         .map_err(|error| error.context("failed to ask the connector for its manifest"))?;
     manifest(raw)?.validated()

@@ -11,8 +11,8 @@ use openact_core::{
         self, CORE_INSTANCES_PER_COMPONENT_MAX, CallLimits, EPOCH_TICK, MEMORIES_PER_COMPONENT_MAX,
         TABLE_ELEMENTS_MAX, TABLES_PER_COMPONENT_MAX,
     },
-    manifest::Manifest,
-    run::{HostCall, RunId, Usage},
+    manifest::{Capability, Manifest},
+    run::{RunId, Usage},
 };
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
@@ -23,9 +23,9 @@ use wasmtime::{
 };
 
 use crate::{
-    Call, CallKind, CallReport, Engine,
+    Call, CallKind, CallReport, Engine, ItemSender,
     bindings::v0_1::{Connector, ConnectorPre, types},
-    egress::Grants,
+    egress::{Grants, traffic::Traffic},
     error,
     host::{self, wasi::Wasi},
     ticker::Ticks,
@@ -35,16 +35,15 @@ use crate::{
 pub(crate) struct CallState {
     pub(crate) table: ResourceTable,
     pub(crate) wasi: Wasi,
-    pub(crate) grants: Arc<Grants>,
+    /// What it sends and receives.
+    pub(crate) traffic: Arc<Traffic>,
+    /// Takes streamed items; none if the caller does not.
+    pub(crate) items: Option<ItemSender>,
     /// The connector's own word on what it needs; none while it is being asked.
     pub(crate) manifest: Option<Arc<Manifest>>,
     pub(crate) run: Option<RunId>,
     pub(crate) limits: CallLimits,
     pub(crate) usage: Usage,
-    pub(crate) host_calls: Vec<HostCall>,
-    /// The last error a host function answered with. When the guest gives up for that reason, the caller gets
-    /// this one, which says more than the guest was told.
-    pub(crate) last_error: Option<Error>,
     pub(crate) log_lines: u32,
     hit: Option<Limit>,
     meter: Meter,
@@ -136,12 +135,9 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> Result<Linker<CallState>> {
 }
 
 /// Asks a component for its manifest, with nothing granted.
-pub(crate) async fn describe(
-    engine: &Engine,
-    pre: &ConnectorPre<CallState>,
-    grants: &Arc<Grants>,
-) -> Result<types::Manifest> {
-    let state = CallState::new(engine, grants, limits::DESCRIBE);
+pub(crate) async fn describe(engine: &Engine, pre: &ConnectorPre<CallState>) -> Result<types::Manifest> {
+    let grants = Arc::new(Grants::none());
+    let state = CallState::new(engine, Traffic::new(grants, limits::DESCRIBE, false), None);
     let (answer, _) = enter(engine, pre, state, Ask::Describe).await;
     match answer? {
         Answer::Manifest(manifest) => Ok(manifest),
@@ -151,9 +147,11 @@ pub(crate) async fn describe(
 
 /// Runs one call.
 pub(crate) async fn run(engine: &Engine, call: Call<'_>) -> CallReport {
-    let mut state = CallState::new(engine, call.grants, call.limits);
-    state.manifest = Some(call.connector.manifest.clone());
+    let dry_run = matches!(call.kind, CallKind::Invoke { dry_run: true, .. });
+    let traffic = Traffic::new(call.grants.clone(), call.limits, dry_run);
+    let mut state = CallState::new(engine, traffic, Some(call.connector.manifest.clone()));
     state.run = Some(call.run);
+    state.items = call.items;
     let ask = match call.kind {
         CallKind::Check => Ask::Check(call.connection),
         CallKind::Invoke { operation, action, input, dry_run } => Ask::Invoke(types::Invocation {
@@ -167,13 +165,24 @@ pub(crate) async fn run(engine: &Engine, call: Call<'_>) -> CallReport {
         }),
     };
     let (answer, mut state) = enter(engine, &call.connector.pre, state, ask).await;
-    let result = answer.and_then(|answer| match answer {
+    let mut result = answer.and_then(|answer| match answer {
         Answer::Result(Ok(text)) => state.accept(text),
         Answer::Result(Err(failure)) => Err(state.explain(error::failure(failure))),
         Answer::Manifest(_) => Err(Error::internal("a call answered with a manifest")),
     });
     state.usage.cpu_ms = state.meter.used * EPOCH_TICK.as_millis() as u64;
-    CallReport { result, host_calls: state.host_calls, usage: state.usage }
+    let mut ledger = state.traffic.ledger();
+    if let Some(request) = ledger.described.take() {
+        // Whatever the connector made of not being let through, this is what was asked for.
+        let text = serde_json::json!({ "dry_run": true, "request": request }).to_string();
+        result = RawValue::from_string(text)
+            .map_err(|error| Error::internal("failed to describe a request").because(error));
+    }
+    state.usage.request_bytes = ledger.request_bytes;
+    state.usage.response_bytes = ledger.response_bytes;
+    let host_calls = std::mem::take(&mut ledger.host_calls);
+    drop(ledger);
+    CallReport { result, host_calls, usage: state.usage }
 }
 
 enum Ask<'a> {
@@ -195,7 +204,7 @@ async fn enter(
     ask: Ask<'_>,
 ) -> (Result<Answer>, CallState) {
     let inner = &engine.0;
-    let deadline = Instant::now() + state.limits.wall();
+    let deadline = state.traffic.deadline;
     let place = match inner.places.try_acquire() {
         Ok(place) => Some(place),
         Err(_) => timeout_at(deadline, inner.places.acquire()).await.ok().and_then(Result::ok),
@@ -283,10 +292,11 @@ fn on_crossing(mut store: StoreContextMut<'_, CallState>, hook: CallHook) -> was
 }
 
 impl CallState {
-    fn new(engine: &Engine, grants: &Arc<Grants>, limits: CallLimits) -> Self {
+    fn new(engine: &Engine, traffic: Traffic, manifest: Option<Arc<Manifest>>) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::RESOURCES_MAX);
         let ticks = engine.0.ticks.clone();
+        let (limits, traffic) = (traffic.limits, Arc::new(traffic));
         let meter = Meter {
             resumed_at: ticks.now(),
             paused_at: ticks.now(),
@@ -295,16 +305,16 @@ impl CallState {
             used: 0,
             budget: limits.cpu_ms.div_ceil(EPOCH_TICK.as_millis() as u64),
         };
+        let may_http = manifest.as_ref().is_some_and(|manifest| manifest.needs(Capability::Http));
         Self {
             table,
-            wasi: Wasi::default(),
-            grants: grants.clone(),
-            manifest: None,
+            wasi: Wasi::new(traffic.clone(), may_http),
+            traffic,
+            items: None,
+            manifest,
             run: None,
             limits,
             usage: Usage::default(),
-            host_calls: Vec::new(),
-            last_error: None,
             log_lines: 0,
             hit: None,
             meter,
@@ -334,7 +344,7 @@ impl CallState {
 
     /// The caller's error for a failure of the guest: the host's own, if that is why the guest gave up.
     fn explain(&mut self, failure: Error) -> Error {
-        match self.last_error.take() {
+        match self.traffic.ledger().last_error.take() {
             Some(error) if error.code == failure.code => error,
             _ => failure,
         }

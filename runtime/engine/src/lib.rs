@@ -23,6 +23,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use openact_core::{
     Result,
+    credential::Transport,
     limits::{self, CallLimits},
     manifest::{ComponentDigest, Manifest},
     run::{HostCall, RunId, Usage},
@@ -31,15 +32,20 @@ use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 pub use cache::CacheKey;
-pub use egress::{Grants, HttpSettings};
+pub use egress::{Grants, HttpSettings, Limiter, Resolve};
+
+/// Takes the items a connector streams, one by one; a full channel makes the connector wait.
+pub type ItemSender = tokio::sync::mpsc::Sender<Box<RawValue>>;
 
 /// How an [`Engine`] is set up.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct EngineSettings {
     /// Folder for compiled components, and the key that authenticates them; none: compile every time.
     pub cache: Option<(PathBuf, CacheKey)>,
     /// Calls in the sandbox at once; [`limits::INSTANCES_MAX`] if not set.
     pub instances_max: Option<u32>,
+    /// Looks host names up; the operating system if not set.
+    pub resolver: Option<Arc<dyn Resolve>>,
 }
 
 /// Loads connectors and runs calls. Cheap to clone.
@@ -53,7 +59,7 @@ struct Inner {
     places: Semaphore,
     compilers: Arc<Semaphore>,
     cache: Option<cache::CompiledCache>,
-    clients: egress::HttpClients,
+    clients: Arc<egress::HttpClients>,
 }
 
 /// A loaded connector: compiled, checked, ready to be instantiated.
@@ -89,6 +95,8 @@ pub struct Call<'a> {
     pub grants: &'a Arc<Grants>,
     /// What the call may use of the machine.
     pub limits: CallLimits,
+    /// Takes streamed items, if the caller wants a stream.
+    pub items: Option<ItemSender>,
 }
 
 /// What a [`Call`] asks of the connector.
@@ -130,7 +138,9 @@ impl Engine {
             places: Semaphore::new(instances as usize),
             compilers: Arc::new(Semaphore::new(limits::COMPILERS_MAX)),
             cache,
-            clients: egress::HttpClients::default(),
+            clients: Arc::new(egress::HttpClients::new(
+                settings.resolver.unwrap_or_else(|| Arc::new(egress::SystemResolver)),
+            )),
             wasmtime,
         })))
     }
@@ -149,5 +159,10 @@ impl Engine {
     /// The grants of an action version: what it may reach, as whom and how.
     pub fn grants(&self, settings: HttpSettings) -> Result<Grants> {
         Grants::new(settings, &self.0.clients)
+    }
+
+    /// Sends requests of the host itself, by the same rules.
+    pub fn transport(&self, settings: HttpSettings) -> Result<Arc<dyn Transport>> {
+        Ok(Arc::new(egress::HostTransport(self.grants(settings)?)))
     }
 }

@@ -15,7 +15,7 @@ use openact_core::{
     run::{Door, RunId, RunRecord},
     trn::{Action, Reference},
 };
-use openact_engine::{Call, CallKind, CallReport};
+use openact_engine::{Call, CallKind, CallReport, ItemSender};
 use serde_json::Value;
 
 use crate::{Json, Shared, prepared::Prepared};
@@ -35,6 +35,8 @@ pub struct Request {
     pub dry_run: bool,
     /// The door the call came through.
     pub door: Door,
+    /// Takes what the action streams, item by item; none: the result holds all of it.
+    pub items: Option<ItemSender>,
 }
 
 /// How a call ended, and its record if it reached an action.
@@ -84,7 +86,7 @@ async fn attempt(
     // 5. check the input, and the action as merged
     prepared.check(&input, &action)?;
     // 6. authorise: a missing credential fails here, before any dial
-    let grants = prepared.grants(openact).await?;
+    let grants = prepared.access.grants(openact).await?;
     // 7. call
     let call = Call {
         connector: &prepared.connector,
@@ -98,6 +100,7 @@ async fn attempt(
         connection: &prepared.connection_json,
         grants: &grants,
         limits: limits(prepared.limits, request.timeout),
+        items: request.items.clone(),
     };
     Ok(openact.engine.call(call).await)
 }

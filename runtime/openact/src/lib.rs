@@ -6,6 +6,7 @@
 //! list configuration, `secrets` what it refers to and the key that seals it; `snapshot` and `prepared` keep what calls read; `catalog` knows the connectors; [`settings`] where
 //! things are kept. Invariant: every door is a translation to and from what is public here.
 
+mod access;
 mod catalog;
 mod execute;
 mod import;
@@ -14,11 +15,15 @@ mod prepared;
 mod secrets;
 pub mod settings;
 mod snapshot;
+mod vault;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use openact_engine::{CacheKey, Engine, EngineSettings};
+use openact_auth::Tokens;
+use openact_core::{limits::CONNECTION_STATE_MAX, secret::SecretRef};
+use openact_engine::{CacheKey, Engine, EngineSettings, Limiter};
 use openact_store::{KeySource, Store};
+use quick_cache::sync::Cache as Kept;
 use serde_json::{Value, value::RawValue};
 
 pub use catalog::{ConnectorInfo, ConnectorSource};
@@ -33,10 +38,12 @@ pub use openact_core::{
     connection::ConnectionRecord,
     limits,
     manifest::{Capability, ComponentDigest, Manifest, Operation},
+    policy::{PrivateAccess, PrivateRule},
     run::{Door, HostCall, RunId, RunRecord, Usage},
     schema::nearest,
     secret::SecretString,
 };
+pub use openact_engine::{ItemSender, Resolve};
 pub use openact_store::{
     KeyOrigin, KeyRotation, KeyState, KeyStatus, KeyVersion, MasterKey, MigrateReport, RunFilter, RunWrites,
     StoreUrl, StoredSecret,
@@ -96,6 +103,14 @@ pub(crate) struct Shared {
     pub(crate) snapshot: snapshot::Snapshot,
     pub(crate) catalog: catalog::Catalog,
     pub(crate) env: Environment,
+    /// Which private addresses may be reached.
+    pub(crate) private: PrivateAccess,
+    /// Access tokens of every connection.
+    pub(crate) tokens: Arc<Tokens>,
+    /// Of connections with a rate limit.
+    pub(crate) limiters: Kept<ConnectionTrn, Arc<Limiter>>,
+    /// What was read from vaults.
+    pub(crate) vault: Kept<SecretRef, access::VaultValue>,
 }
 
 impl Shared {
@@ -124,6 +139,7 @@ impl OpenAct {
             timeout: None,
             dry_run: false,
             door: Door::Embedded,
+            items: None,
         };
         match self.execute(request).await {
             Execution { result: Ok(result), run: Some(run) } => Ok(Outcome { result, run }),
@@ -155,6 +171,8 @@ pub struct Builder {
     cache: Cache,
     instances_max: Option<u32>,
     env: Option<Environment>,
+    private: PrivateAccess,
+    resolver: Option<Arc<dyn Resolve>>,
 }
 
 enum ConfigSource {
@@ -294,6 +312,21 @@ impl Builder {
         self
     }
 
+    /// The only private addresses that may be reached, whatever connections say: for a server whose connections are written
+    /// by others. Without this, a connection may lead to a private host that it names itself.
+    #[must_use]
+    pub fn allow_private_only(mut self, rules: Vec<PrivateRule>) -> Self {
+        self.private = PrivateAccess::only(rules);
+        self
+    }
+
+    /// How host names are looked up. Default: as the operating system does.
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl Resolve + 'static) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
     /// Opens the store, starts the engine, loads given connectors, imports given configuration.
     pub async fn build(self) -> Result<OpenAct> {
         let env: Environment = self.env.unwrap_or_else(|| Arc::new(|name| std::env::var(name).ok()));
@@ -306,7 +339,11 @@ impl Builder {
         let keys = [settings::OPENACT_MASTER_KEY, settings::OPENACT_MASTER_KEY_PREVIOUS];
         let env: Environment = Arc::new(move |name| if keys.contains(&name) { None } else { env(name) });
         let cache = self.cache.open()?;
-        let engine = Engine::new(EngineSettings { cache, instances_max: self.instances_max })?;
+        let engine = Engine::new(EngineSettings {
+            cache,
+            instances_max: self.instances_max,
+            resolver: self.resolver,
+        })?;
         let store = Store::open(&url, key, self.run_writes).await?;
         let generation = store.config_generation().await?;
         let shared = Arc::new(Shared {
@@ -315,6 +352,10 @@ impl Builder {
             snapshot: Default::default(),
             catalog: Default::default(),
             env,
+            private: self.private,
+            tokens: Arc::new(Tokens::default()),
+            limiters: Kept::new(CONNECTION_STATE_MAX),
+            vault: Kept::new(CONNECTION_STATE_MAX),
         });
         let openact = OpenAct(shared.clone());
         for source in self.connectors {

@@ -3,23 +3,22 @@
 //!
 //! Invariant: a [`Prepared`] is immutable; a change of configuration makes another one.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use openact_core::{
-    ActionTrn, ConnectionTrn, Error, ErrorCode, JsonObject, Result, Tenant,
+    ActionTrn, ConnectionTrn, ErrorCode, JsonObject, Result,
     action::{ActionParts, ActionRecord},
-    connection::{ConnectionParts, ConnectionRecord, Timeouts},
-    limits::{CallLimits, SECRET_FILE_BYTES_MAX},
+    connection::{ConnectionParts, ConnectionRecord},
+    limits::CallLimits,
     manifest::Operation,
     merge::merge,
+    policies::Policies,
     schema::{Schema, SchemaView},
-    secret::{SecretRef, SecretString},
 };
-use openact_engine::{Connector, Grants, HttpSettings};
+use openact_engine::Connector;
 use serde_json::Value;
-use tokio::sync::OnceCell;
 
-use crate::Shared;
+use crate::access::Access;
 
 /// See the module.
 pub(crate) struct Prepared {
@@ -29,6 +28,7 @@ pub(crate) struct Prepared {
     pub(crate) operation: String,
     pub(crate) connection_json: String,
     pub(crate) limits: CallLimits,
+    pub(crate) access: Access,
     action_config: JsonObject,
     action_json: String,
     overridable: Vec<String>,
@@ -36,10 +36,6 @@ pub(crate) struct Prepared {
     action_check: Schema,
     /// None if every input fits.
     input_check: Option<Schema>,
-    connection_parts: ConnectionParts,
-    timeout: Timeouts,
-    /// Filled at the first call. Not used where a secret is read from the environment or a file at every call.
-    grants: OnceCell<Arc<Grants>>,
 }
 
 /// An action as merged for one call.
@@ -87,29 +83,23 @@ impl Prepared {
             true => None,
             false => Some(Schema::compile(input_schema, &format!("the input schema of {what}"))?),
         };
-        let timeout = Timeouts {
-            connect_ms: parts.timeout.connect_ms.or(connection_parts.timeout.connect_ms),
-            read_ms: parts.timeout.read_ms.or(connection_parts.timeout.read_ms),
-            total_ms: parts.timeout.total_ms.or(connection_parts.timeout.total_ms),
-        };
-        let mut limits = CallLimits::default();
-        limits.wall_ms = timeout.total_ms.unwrap_or(limits.wall_ms);
+        let [own, defaults] = &connection_parts.sections;
+        let policies =
+            Policies::of([own, defaults, &parts.sections]).map_err(|error| error.context(&what))?;
         Ok(Self {
-            limits: limits.with(&connection_parts.limits).with(&parts.limits),
+            limits: policies.call_limits(),
             operation: operation.name.clone(),
             overridable: operation.overridable.clone(),
             action_schema: operation.action_schema.clone(),
             connection_json: Value::Object(connection_parts.guest.clone()).to_string(),
             action_json: Value::Object(action_config.clone()).to_string(),
             action: action.trn,
+            access: Access::new(connection.trn.clone(), connection_parts, policies)?,
             connection: connection.trn,
             connector,
             action_config,
             action_check,
             input_check,
-            connection_parts,
-            timeout,
-            grants: OnceCell::new(),
         })
     }
 
@@ -145,46 +135,6 @@ impl Prepared {
         let hint = || format!("what it takes: openact show {}", self.action.short());
         input_fits.and_then(|()| action_fits()).map_err(|error| error.hint(hint()))
     }
-
-    /// What the call may reach, with its credential.
-    pub(crate) async fn grants(&self, openact: &Shared) -> Result<Arc<Grants>> {
-        let references = openact_auth::references(&self.connection_parts.authorization);
-        if references.iter().all(|reference| matches!(reference, SecretRef::Stored(_))) {
-            self.grants.get_or_try_init(|| self.make_grants(openact, references)).await.cloned()
-        } else {
-            self.make_grants(openact, references).await
-        }
-    }
-
-    /// A connection version's sealed secrets are its own. Another's, by the name it has in the store, would be sent to
-    /// this one's host.
-    fn refuse_foreign(&self, references: &[SecretRef]) -> Result<()> {
-        let own = format!("connection/{}#", self.connection.short());
-        for reference in references {
-            if let SecretRef::Stored(name) = reference
-                && name.starts_with("connection/")
-                && !name.starts_with(&own)
-            {
-                return Err(Error::invalid_config(format!(
-                    "{} refers to a secret of another connection",
-                    self.connection.short()
-                ))
-                .hint("import the connection with a secret of its own"));
-            }
-        }
-        Ok(())
-    }
-
-    async fn make_grants(&self, openact: &Shared, references: Vec<SecretRef>) -> Result<Arc<Grants>> {
-        let parts = &self.connection_parts;
-        self.refuse_foreign(&references)?;
-        let secrets = KnownSecrets::read(openact, &self.connection.tenant, references).await?;
-        let credential =
-            openact_auth::credential(&parts.authorization, parts.credential_origin.as_ref(), &secrets)
-                .map_err(|error| error.context(self.connection.short()))?;
-        let settings = HttpSettings { egress: parts.egress.clone(), credential, timeout: self.timeout };
-        openact.engine.grants(settings).map(Arc::new)
-    }
 }
 
 /// `defaults` of the connection that this operation knows, under the action.
@@ -206,53 +156,4 @@ fn accepts_everything(schema: &Value) -> bool {
     schema.as_object().is_some_and(|schema| {
         schema.keys().all(|key| matches!(key.as_str(), "$schema" | "title" | "description"))
     })
-}
-
-/// The secrets of one connection, looked up beforehand.
-struct KnownSecrets(HashMap<SecretRef, SecretString>);
-
-impl KnownSecrets {
-    async fn read(openact: &Shared, tenant: &Tenant, references: Vec<SecretRef>) -> Result<Self> {
-        let mut known = HashMap::new();
-        for reference in references {
-            let value = match &reference {
-                SecretRef::Stored(name) => openact.store.open_secret(tenant, name).await?,
-                SecretRef::Env(name) => (openact.env)(name).map(SecretString::from),
-                SecretRef::File(path) => read_secret_file(path)?,
-                SecretRef::Vault { .. } => {
-                    return Err(Error::auth_required("secrets in Vault are not supported yet"));
-                }
-            };
-            if let Some(value) = value {
-                known.insert(reference, value);
-            }
-        }
-        Ok(Self(known))
-    }
-}
-
-/// A secret file without its last line break; none if there is no such file. A device or pipe could hold a call, and
-/// every other call on its thread, for ever.
-fn read_secret_file(path: &str) -> Result<Option<SecretString>> {
-    let unreadable = |what: &dyn std::fmt::Display| {
-        Error::auth_required(format!("failed to read the secret file {path}: {what}"))
-            .hint("name a small text file that this user can read")
-    };
-    match std::fs::metadata(path) {
-        Ok(file) if !file.is_file() => return Err(unreadable(&"it is not a file")),
-        Ok(file) if file.len() > SECRET_FILE_BYTES_MAX => {
-            return Err(unreadable(&format_args!("it has more than {SECRET_FILE_BYTES_MAX} bytes")));
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(&error)),
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
-    Ok(Some(text.trim_end_matches(['\r', '\n']).into()))
-}
-
-impl openact_auth::SecretSource for KnownSecrets {
-    fn secret(&self, reference: &SecretRef) -> Result<Option<SecretString>> {
-        Ok(self.0.get(reference).cloned())
-    }
 }

@@ -16,11 +16,10 @@ impl log::Host for HostView<'_> {
         let line = |text: String| {
             let end = text.floor_char_boundary(LOG_LINE_BYTES_MAX);
             let (kept, is_cut) = (text.get(..end).unwrap_or_default(), end < text.len());
-            let Some(credential) = &state.grants.credential else { return one_line(kept) };
-            let redacted = credential.redact(kept);
+            let redacted = state.traffic.grants.redact(kept);
             // A secret that the cut went through is not recognised; its beginning goes with the last bytes.
-            let last =
-                if is_cut { redacted.len().saturating_sub(credential.longest()) } else { redacted.len() };
+            let cut = if is_cut { state.traffic.grants.longest_secret() } else { 0 };
+            let last = redacted.len().saturating_sub(cut);
             one_line(redacted.get(..redacted.floor_char_boundary(last)).unwrap_or_default())
         };
         let (message, fields) = (line(message), line(fields));

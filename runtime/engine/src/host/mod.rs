@@ -11,10 +11,9 @@ mod output;
 pub(crate) mod sockets;
 mod state;
 pub(crate) mod wasi;
+mod wasi_http;
 
-use std::time::Instant;
-
-use openact_core::{Error, limits::RUN_HOST_CALLS_MAX, manifest::Capability, run::HostCall};
+use openact_core::{Error, manifest::Capability};
 use wasmtime::component::HasData;
 
 use crate::{
@@ -62,7 +61,7 @@ impl HostView<'_> {
     /// Keeps `error` for the caller and says it to the guest.
     fn refuse(&mut self, error: Error) -> HostError {
         let told = error::to_guest(&error);
-        self.0.last_error = Some(error);
+        self.0.traffic.ledger().last_error = Some(error);
         told
     }
 
@@ -76,13 +75,5 @@ impl HostView<'_> {
             Err(error) => self.refuse(error),
             Ok(()) => HostError::Unsupported(format!("{what} is not supported by this version of OpenAct")),
         }))
-    }
-
-    /// Notes one use of a host function for the run record.
-    fn record(&mut self, function: &str, target: String, outcome: String, started: Instant) {
-        if self.0.host_calls.len() < RUN_HOST_CALLS_MAX {
-            let duration_us = started.elapsed().as_micros() as u64;
-            self.0.host_calls.push(HostCall { function: function.to_owned(), target, outcome, duration_us });
-        }
     }
 }

@@ -1,12 +1,38 @@
-//! `output`: streamed results. Not in this version.
+//! `output`: results streamed while the call runs.
+//!
+//! Invariant: a connector that is faster than its caller waits, and one whose caller takes no stream is told so, so that
+//! it can collect its items instead.
 
-use openact_core::manifest::Capability;
+use openact_core::{Error, ErrorCode, manifest::Capability};
+use serde_json::value::RawValue;
 
 use super::HostView;
-use crate::bindings::v0_1::{output, types::HostError};
+use crate::{
+    ItemSender,
+    bindings::v0_1::{output, types::HostError},
+    instance::limit_error,
+};
 
 impl output::Host for HostView<'_> {
-    async fn emit(&mut self, _item: String) -> wasmtime::Result<Result<(), HostError>> {
-        self.unsupported(Capability::Emit, "output.emit")
+    async fn emit(&mut self, item: String) -> wasmtime::Result<Result<(), HostError>> {
+        let emitted = match self.require(Capability::Emit) {
+            Err(error) => Err(error),
+            Ok(()) => match self.0.items.clone() {
+                None => return Ok(Err(HostError::Unsupported("the caller does not take a stream".into()))),
+                Some(items) => hand_over(item, self.0.limits.output_bytes, &items).await,
+            },
+        };
+        Ok(emitted.map_err(|error| self.refuse(error)))
     }
+}
+
+async fn hand_over(item: String, max: u64, items: &ItemSender) -> openact_core::Result<()> {
+    let bytes = item.len() as u64;
+    if bytes > max {
+        let message = format!("a streamed item has {bytes} bytes; at most {max} are allowed");
+        return Err(limit_error("output_bytes", message));
+    }
+    let item =
+        RawValue::from_string(item).map_err(|_| Error::invalid_input("a streamed item is not JSON"))?;
+    items.send(item).await.map_err(|_| Error::new(ErrorCode::Overloaded, "the caller went away"))
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use openact_core::{
-    limits::{HTTP_HEADER_BYTES_MAX, RANDOM_BYTES_MAX, STDIO_BYTES_MAX, WASI_HTTP_CHUNK_BYTES},
+    limits::{HTTP_HEADER_BYTES_MAX, RANDOM_BYTES_MAX, STDIO_BYTES_MAX},
     run::RunId,
 };
 use tokio::io::AsyncWrite;
@@ -16,23 +16,30 @@ use wasmtime_wasi::{
     cli::{IsTerminal, StdoutStream},
     p2::{OutputStream, Pollable, StreamResult},
 };
-use wasmtime_wasi_http::{
-    Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::one_line;
-use crate::instance::CallState;
+use super::{one_line, wasi_http::WasiOutgoing};
+use crate::{egress::traffic::Traffic, instance::CallState};
 
 /// The WASI part of a call.
-#[derive(Default)]
 pub(crate) struct Wasi {
     context: Option<(WasiCtx, WasiHttpCtx)>,
     stdout: BoundedOutput,
     stderr: BoundedOutput,
-    deny: DenyHttp,
+    outgoing: WasiOutgoing,
 }
 
 impl Wasi {
+    /// `may_http` says whether the connector declared that it needs HTTP.
+    pub(crate) fn new(traffic: Arc<Traffic>, may_http: bool) -> Self {
+        Self {
+            context: None,
+            stdout: BoundedOutput::default(),
+            stderr: BoundedOutput::default(),
+            outgoing: WasiOutgoing { traffic, denied: !may_http },
+        }
+    }
+
     /// What the guest wrote to standard error, such as a panic message.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.text()
@@ -49,7 +56,7 @@ impl Wasi {
     }
 
     /// The one place where the contexts are made, so that neither is ever had without its restrictions.
-    fn parts(&mut self) -> (&mut WasiCtx, &mut WasiHttpCtx, &mut DenyHttp) {
+    fn parts(&mut self) -> (&mut WasiCtx, &mut WasiHttpCtx, &mut WasiOutgoing) {
         let (wasi, http) = self.context.get_or_insert_with(|| {
             let wasi = WasiCtxBuilder::new()
                 .stdout(self.stdout.clone())
@@ -63,7 +70,7 @@ impl Wasi {
             http.set_field_size_limit(HTTP_HEADER_BYTES_MAX);
             (wasi, http)
         });
-        (wasi, http, &mut self.deny)
+        (wasi, http, &mut self.outgoing)
     }
 }
 
@@ -78,31 +85,6 @@ impl WasiHttpView for CallState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let (_, ctx, hooks) = self.wasi.parts();
         WasiHttpCtxView { ctx, table: &mut self.table, hooks }
-    }
-}
-
-/// `wasi:http` is linked so that components of other toolchains load; in this version every request is denied.
-#[derive(Default)]
-pub(crate) struct DenyHttp;
-
-type Sent = wasmtime_wasi_http::Result<(
-    http::Response<WasiBody>,
-    Box<dyn Future<Output = Result<(), HttpError>> + Send>,
-)>;
-
-impl WasiHttpHooks for DenyHttp {
-    // A guest that only writes bodies would otherwise make the host keep 1 MiB of each.
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        WASI_HTTP_CHUNK_BYTES
-    }
-
-    fn send_request(
-        &mut self,
-        _request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
-        _sent: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
-    ) -> Box<dyn Future<Output = Sent> + Send> {
-        Box::new(async { Err(HttpError::HttpRequestDenied) })
     }
 }
 

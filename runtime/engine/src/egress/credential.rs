@@ -1,0 +1,328 @@
+//! A credential on its way out, and its echo on the way in.
+//!
+//! Injections replace whatever has their name (C4). What they put into a request is blanked out of the answer, raw and in
+//! the usual encodings (C2): each byte becomes `*`, so that lengths stay true and text stays text. Invariant: the value of
+//! an injection is in no type that is printed, and a request to anything the binding does not cover gets none.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use openact_core::{
+    Error, Result,
+    credential::{Authenticator, Binding, Credential, CredentialKind, Injection, RequestView},
+    limits::REDACTED_BYTES_MIN,
+    secret::{ExposeSecret, SecretString},
+};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use url::Url;
+
+/// The credential of a connection, as requests use it.
+pub(crate) struct BoundCredential {
+    pub(crate) binding: Binding,
+    kind: CredentialKind,
+    /// What the last request was given, ready to be written. Most kinds give the same for a long time.
+    last: Mutex<Option<(Arc<[Injection]>, Arc<Applied>)>>,
+}
+
+impl BoundCredential {
+    pub(crate) fn new(credential: Credential) -> Result<Self> {
+        let bound =
+            Self { binding: credential.binding, kind: credential.kind, last: Mutex::new(None) };
+        if let CredentialKind::Fixed(injections) = &bound.kind {
+            bound.applied(injections)?;
+        }
+        Ok(bound)
+    }
+
+    /// What computes it, if it is not the same for every request.
+    pub(crate) fn authenticator(&self) -> Option<&Arc<dyn Authenticator>> {
+        match &self.kind {
+            CredentialKind::Fixed(_) => None,
+            CredentialKind::Computed(authenticator) => Some(authenticator),
+        }
+    }
+
+    /// What it adds, by name, for people.
+    pub(crate) fn names(&self) -> Vec<String> {
+        match &self.kind {
+            CredentialKind::Computed(_) => vec!["made when the request is sent".to_owned()],
+            CredentialKind::Fixed(injections) => injections
+                .iter()
+                .map(|injection| match injection {
+                    Injection::Header { name, .. } => format!("header {name}"),
+                    Injection::Query { name, .. } => format!("query parameter {name}"),
+                    Injection::Cookie { name, .. } => format!("cookie {name}"),
+                })
+                .collect(),
+        }
+    }
+
+    /// What to add to `request`.
+    pub(crate) async fn for_request(&self, request: RequestView<'_>) -> Result<Arc<Applied>> {
+        match &self.kind {
+            CredentialKind::Fixed(injections) => self.applied(injections),
+            CredentialKind::Computed(authenticator) => {
+                self.applied(&authenticator.authenticate(request).await?)
+            }
+        }
+    }
+
+    fn applied(&self, injections: &Arc<[Injection]>) -> Result<Arc<Applied>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made_of, applied)) = &*last
+            && Arc::ptr_eq(made_of, injections)
+        {
+            return Ok(applied.clone());
+        }
+        let applied = Arc::new(Applied::new(injections.clone())?);
+        *last = Some((injections.clone(), applied.clone()));
+        Ok(applied)
+    }
+
+    /// `text` without the credential of the last request, for logs.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = text.as_bytes().to_vec();
+        if let Some((_, applied)) = &*last {
+            applied.echo.mask(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Length of the longest text that [`Self::redact`] blanks out.
+    pub(crate) fn longest(&self) -> usize {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().map_or(0, |(_, applied)| applied.echo.longest)
+    }
+}
+
+/// Injections in the form they are written into a request.
+pub(crate) struct Applied {
+    pub(crate) injections: Arc<[Injection]>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    query: Vec<(String, SecretString)>,
+    cookies: Vec<(String, SecretString)>,
+    /// What must not come back.
+    pub(crate) echo: Echo,
+}
+
+impl Applied {
+    fn new(injections: Arc<[Injection]>) -> Result<Self> {
+        let (mut headers, mut query, mut cookies) = (Vec::new(), Vec::new(), Vec::new());
+        for injection in injections.iter() {
+            match injection {
+                Injection::Header { name, value } => {
+                    let illegal = || Error::auth_required("the credential cannot be sent as a header");
+                    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| illegal())?;
+                    let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_| illegal())?;
+                    value.set_sensitive(true);
+                    headers.push((name, value));
+                }
+                Injection::Query { name, value } => query.push((name.clone(), value.clone())),
+                Injection::Cookie { name, value } => cookies.push((name.clone(), value.clone())),
+            }
+        }
+        let echo = Echo::of(&injections)?;
+        Ok(Self { injections, headers, query, cookies, echo })
+    }
+
+    /// Puts the credential into a request, in place of whatever has the same name (C4).
+    pub(crate) fn apply(&self, url: &mut Url, headers: &mut HeaderMap) {
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        if !self.query.is_empty() {
+            let kept: Vec<(String, String)> = url
+                .query_pairs()
+                .filter(|(name, _)| self.query.iter().all(|(own, _)| own != name))
+                .map(|(name, value)| (name.into_owned(), value.into_owned()))
+                .collect();
+            let mut pairs = url.query_pairs_mut();
+            pairs.clear().extend_pairs(kept);
+            pairs.extend_pairs(self.query.iter().map(|(name, value)| (name, value.expose_secret())));
+        }
+        if !self.cookies.is_empty() {
+            self.apply_cookies(headers);
+        }
+    }
+
+    fn apply_cookies(&self, headers: &mut HeaderMap) {
+        let mut cookies: Vec<String> = Vec::new();
+        for value in headers.get_all(header::COOKIE) {
+            for cookie in
+                String::from_utf8_lossy(value.as_bytes()).split(';').map(str::trim).filter(|c| !c.is_empty())
+            {
+                let name = cookie.split('=').next().unwrap_or(cookie).trim_end();
+                if self.cookies.iter().all(|(own, _)| own != name) {
+                    cookies.push(cookie.to_owned());
+                }
+            }
+        }
+        cookies.extend(self.cookies.iter().map(|(name, value)| format!("{name}={}", value.expose_secret())));
+        if let Ok(mut value) = HeaderValue::from_str(&cookies.join("; ")) {
+            value.set_sensitive(true);
+            headers.insert(header::COOKIE, value);
+        }
+    }
+}
+
+/// The texts by which a credential would be recognised in an answer.
+pub(crate) struct Echo {
+    search: Option<AhoCorasick>,
+    pub(crate) longest: usize,
+}
+
+impl Echo {
+    fn of(injections: &[Injection]) -> Result<Self> {
+        let mut forms: Vec<Vec<u8>> = Vec::new();
+        for injection in injections {
+            let (Injection::Header { value, .. } | Injection::Query { value, .. } | Injection::Cookie { value, .. }) =
+                injection;
+            let value = value.expose_secret();
+            push_forms(&mut forms, value);
+            // `Bearer TOKEN` is recognised without its scheme, `Basic …` also by the password inside.
+            if let (Injection::Header { .. }, Some((scheme, rest))) = (injection, value.split_once(' ')) {
+                push_forms(&mut forms, rest);
+                let inside = (scheme.eq_ignore_ascii_case("basic"))
+                    .then(|| base64::prelude::BASE64_STANDARD.decode(rest).ok())
+                    .flatten()
+                    .and_then(|decoded| String::from_utf8(decoded).ok());
+                if let Some((_, password)) = inside.as_deref().and_then(|inside| inside.split_once(':')) {
+                    push_forms(&mut forms, password);
+                }
+            }
+        }
+        forms.sort_unstable();
+        forms.dedup();
+        let longest = forms.iter().map(Vec::len).max().unwrap_or(0);
+        let search = (!forms.is_empty())
+            .then(|| AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&forms))
+            .transpose()
+            .map_err(|error| Error::auth_required("the credential is too long to be guarded").because(error))?;
+        Ok(Self { search, longest })
+    }
+
+    /// Blanks out every appearance; says whether there was one.
+    pub(crate) fn mask(&self, bytes: &mut [u8]) -> bool {
+        let Some(search) = &self.search else { return false };
+        let mut from = 0;
+        let mut masked = false;
+        while let Some(found) = bytes.get(from..).and_then(|rest| search.find(rest)) {
+            if let Some(secret) = bytes.get_mut(from + found.start()..from + found.end()) {
+                secret.fill(b'*');
+            }
+            masked = true;
+            from += found.end();
+        }
+        masked
+    }
+}
+
+/// `secret` as it is, and as JSON, a URL, hexadecimal digits and base64 would show it.
+fn push_forms(forms: &mut Vec<Vec<u8>>, secret: &str) {
+    if secret.len() < REDACTED_BYTES_MIN {
+        return;
+    }
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let url = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
+    forms.extend([
+        secret.as_bytes().to_vec(),
+        hex.to_ascii_uppercase().into_bytes(),
+        hex.into_bytes(),
+        url.to_ascii_lowercase().into_bytes(),
+        url::form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>().into_bytes(),
+        url.into_bytes(),
+    ]);
+    if let Ok(json) = serde_json::to_string(secret) {
+        forms.push(json.trim_matches('"').as_bytes().to_vec());
+    }
+    // Inside a longer text, base64 shows a secret in three ways, by where it begins; its first and last characters mix
+    // with the neighbours and are left out.
+    for before in 0..3 {
+        let mut padded = vec![0; before];
+        padded.extend_from_slice(secret.as_bytes());
+        let (skip, whole) = ((before * 4).div_ceil(3), padded.len() / 3 * 4);
+        for encoded in [BASE64_STANDARD_NO_PAD.encode(&padded), BASE64_URL_SAFE_NO_PAD.encode(&padded)] {
+            forms.extend(encoded.get(skip..whole).filter(|e| e.len() >= REDACTED_BYTES_MIN).map(|e| e.into()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(injection: Injection) -> Applied {
+        Applied::new(Arc::new([injection])).unwrap()
+    }
+
+    fn sent(injection: Injection, url: &str, headers: &[(&str, &str)]) -> (String, HeaderMap) {
+        let mut url = Url::parse(url).unwrap();
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        applied(injection).apply(&mut url, &mut map);
+        (url.to_string(), map)
+    }
+
+    #[test]
+    fn c4_a_credential_replaces_what_has_its_name() {
+        let injection = Injection::Header { name: "x-api-key".into(), value: "real".into() };
+        let (_, headers) =
+            sent(injection, "https://api.example.com/", &[("X-API-Key", "a"), ("x-api-key", "b")]);
+        let values: Vec<_> = headers.get_all("x-api-key").iter().collect();
+        assert_eq!(values, ["real"]);
+        assert!(values[0].is_sensitive());
+
+        let injection = Injection::Query { name: "key".into(), value: "real&x".into() };
+        let (url, _) = sent(injection, "https://api.example.com/?key=a&q=1&k%65y=b", &[]);
+        assert_eq!(url, "https://api.example.com/?q=1&key=real%26x");
+
+        let injection = Injection::Cookie { name: "sid".into(), value: "real".into() };
+        let (_, headers) = sent(
+            injection,
+            "https://api.example.com/",
+            &[("cookie", "sid=a; theme=dark"), ("cookie", "sid =b")],
+        );
+        let cookies: Vec<_> = headers.get_all("cookie").iter().collect();
+        assert_eq!(cookies, ["theme=dark; sid=real"]);
+    }
+
+    #[test]
+    fn c2_an_echo_is_blanked_out_in_every_usual_encoding() {
+        let secret = "s3cr3t/+\"töken\"";
+        let basic = base64::prelude::BASE64_STANDARD.encode("user:pass word/1");
+        let bearer = applied(Injection::Header { name: "authorization".into(), value: "Bearer hunter22".into() });
+        let key = applied(Injection::Query { name: "key".into(), value: secret.into() });
+        let user = applied(Injection::Header { name: "authorization".into(), value: format!("Basic {basic}").into() });
+        let inside = |text: &str| base64::prelude::BASE64_STANDARD.encode(text);
+        for (applied, text) in [
+            (&bearer, "{\"authorization\": \"Bearer hunter22\"}".to_owned()),
+            (&bearer, "token=hunter22".to_owned()),
+            (&bearer, "68756e7465723232".to_owned()),
+            (&bearer, inside("a: hunter22;")),
+            (&bearer, inside("ab: hunter22;")),
+            (&bearer, inside("abc: hunter22;")),
+            (&key, secret.to_owned()),
+            (&key, serde_json::to_string(secret).unwrap()),
+            (&key, utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string()),
+            (&user, format!("Basic {basic}")),
+            (&user, "pass word/1".to_owned()),
+            (&user, "pass+word%2F1".to_owned()),
+        ] {
+            let mut bytes = text.clone().into_bytes();
+            assert!(applied.echo.mask(&mut bytes), "{text}");
+            assert_eq!(bytes.len(), text.len());
+            let left = String::from_utf8_lossy(&bytes).into_owned();
+            assert!(!left.contains("hunter22") && !left.contains("s3cr3t") && !left.contains("pass"), "{left}");
+        }
+        let mut other = b"nothing of it here: Bearer hunter2".to_vec();
+        assert!(!bearer.echo.mask(&mut other));
+    }
+}

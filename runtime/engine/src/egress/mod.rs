@@ -1,0 +1,184 @@
+//! The way out: what one action version may reach, how and as whom, and the one path every request takes.
+//!
+//! | file | job |
+//! |---|---|
+//! | `traffic` | one call's requests, from policy to answer |
+//! | `client` `resolve` | HTTP clients; names looked up once and checked |
+//! | `credential` | what is added to a request, and blanked out of its answer |
+//! | `body` | answers as they arrive, counted |
+//! | `rate` | a connection's rate limit |
+//!
+//! Invariant: no request leaves the process but through a client made here, after `EgressGrants::check`.
+
+mod body;
+mod client;
+mod credential;
+mod rate;
+mod resolve;
+pub(crate) mod traffic;
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderValue, header};
+use openact_core::{
+    Error, Result,
+    credential::{Answer, BoxFuture, Credential, Exchange, Transport},
+    limits::EXCHANGE_BYTES_MAX,
+    network::NetworkSettings,
+    policies::Policies,
+    policy::{EgressGrants, Origin, Scheme},
+};
+use url::Url;
+
+pub(crate) use body::Body;
+pub(crate) use client::HttpClients;
+use client::ClientFor;
+use credential::BoundCredential;
+pub use rate::Limiter;
+pub use resolve::Resolve;
+pub(crate) use resolve::SystemResolver;
+
+use crate::{error::http_client, instance::limit_error};
+
+/// What an action version may reach, as whom and how; made into [`Grants`] once.
+#[derive(Debug, Default)]
+pub struct HttpSettings {
+    /// Origins it may reach.
+    pub egress: EgressGrants,
+    /// The credential the host applies.
+    pub credential: Option<Credential>,
+    /// The only origin that is shown the client certificate of `network`.
+    pub identity_origin: Option<Origin>,
+    /// Timeouts, retry, headers.
+    pub policies: Policies,
+    /// Proxy and TLS.
+    pub network: NetworkSettings,
+    /// The connection's rate limit.
+    pub limiter: Option<Arc<Limiter>>,
+    /// Headers of the connection itself, which some policies prefer.
+    pub connection_headers: HeaderMap,
+}
+
+/// What one action version may use of the outside. Built once and kept; secrets inside are zeroed when it goes.
+pub struct Grants {
+    pub(crate) egress: EgressGrants,
+    pub(crate) policies: Policies,
+    pub(crate) connection_headers: HeaderMap,
+    pub(crate) limiter: Option<Arc<Limiter>>,
+    credential: Option<BoundCredential>,
+    network: NetworkSettings,
+    identity_origin: Option<Origin>,
+    /// One for each origin of `egress`, made at its first use.
+    clients: Vec<(Origin, OnceLock<reqwest::Client>)>,
+    maker: Option<Arc<HttpClients>>,
+}
+
+impl fmt::Debug for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Grants({:?}, credential: {})", self.egress.origins(), self.credential.is_some())
+    }
+}
+
+impl Grants {
+    /// Nothing.
+    pub(crate) fn none() -> Self {
+        Self {
+            egress: EgressGrants::default(),
+            policies: Policies::default(),
+            connection_headers: HeaderMap::new(),
+            limiter: None,
+            credential: None,
+            network: NetworkSettings::default(),
+            identity_origin: None,
+            clients: Vec::new(),
+            maker: None,
+        }
+    }
+
+    pub(crate) fn new(settings: HttpSettings, maker: &Arc<HttpClients>) -> Result<Self> {
+        let clients = settings.egress.origins().iter().map(|origin| (origin.clone(), OnceLock::new())).collect();
+        Ok(Self {
+            credential: settings.credential.map(BoundCredential::new).transpose()?,
+            egress: settings.egress,
+            policies: settings.policies,
+            connection_headers: settings.connection_headers,
+            limiter: settings.limiter,
+            network: settings.network,
+            identity_origin: settings.identity_origin,
+            clients,
+            maker: Some(maker.clone()),
+        })
+    }
+
+    /// `text` without the credential, for logs.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        self.credential.as_ref().map_or_else(|| text.to_owned(), |credential| credential.redact(text))
+    }
+
+    /// Length of the longest text that [`Self::redact`] blanks out.
+    pub(crate) fn longest_secret(&self) -> usize {
+        self.credential.as_ref().map_or(0, BoundCredential::longest)
+    }
+
+    /// The client for a granted origin.
+    fn client(&self, origin: &Origin) -> Result<&reqwest::Client> {
+        let nothing = || Error::egress_denied("this connection may not reach anything");
+        let (_, cell) = self.clients.iter().find(|(granted, _)| granted == origin).ok_or_else(nothing)?;
+        if let Some(client) = cell.get() {
+            return Ok(client);
+        }
+        let client = self.maker.as_ref().ok_or_else(nothing)?.get(&ClientFor {
+            origin,
+            network: &self.network,
+            timeout: self.policies.timeout,
+            private: self.egress.private(),
+            with_identity: self.identity_origin.as_ref() == Some(origin),
+        })?;
+        Ok(cell.get_or_init(|| client))
+    }
+
+    /// Where TLS has a server name of its own, the URL gets it in place of the host, and the host goes into `Host`.
+    fn stand_in(&self, origin: &Origin, url: &mut Url, headers: &mut HeaderMap) -> Result<()> {
+        let Some(name) = self.network.tls.server_name.as_deref().filter(|_| origin.scheme() == Scheme::Https) else {
+            return Ok(());
+        };
+        let bad = || Error::invalid_config("network.tls.server_name is not a host name");
+        headers.insert(header::HOST, HeaderValue::from_str(&origin.authority()).map_err(|_| bad())?);
+        url.set_host(Some(name)).map_err(|_| bad())
+    }
+}
+
+/// Requests of the host itself (token endpoints, vaults), by the same rules (E12).
+pub(crate) struct HostTransport(pub(crate) Grants);
+
+impl Transport for HostTransport {
+    fn exchange<'a>(&'a self, exchange: Exchange) -> BoxFuture<'a, Result<Answer>> {
+        Box::pin(async move {
+            let Exchange { method, mut url, mut headers, body } = exchange;
+            let origin = self.0.egress.check(&url)?;
+            let target = format!("{method} {origin}{}", url.path());
+            self.0.stand_in(&origin, &mut url, &mut headers)?;
+            let mut request = reqwest::Request::new(method, url);
+            *request.headers_mut() = headers;
+            *request.body_mut() = Some(body.into());
+            let sent = self.0.client(&origin)?.execute(request).await;
+            let mut response =
+                sent.map_err(|error| resolve::denial(&error).unwrap_or_else(|| http_client(error, &target)))?;
+            let mut body = BytesMut::new();
+            while let Some(chunk) = response.chunk().await.map_err(|error| http_client(error, &target))? {
+                if body.len() + chunk.len() > EXCHANGE_BYTES_MAX {
+                    return Err(limit_error(
+                        "exchange_bytes",
+                        format!("{target}: the answer is larger than {EXCHANGE_BYTES_MAX} bytes"),
+                    ));
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(Answer { status: response.status(), headers: std::mem::take(response.headers_mut()), body: body.freeze() })
+        })
+    }
+}

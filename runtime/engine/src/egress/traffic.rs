@@ -1,0 +1,437 @@
+//! What one call sends and receives, whichever way its connector asks: `openact:connector/http` or `wasi:http`.
+//!
+//! ```text
+//! send ─► policy ─► header policy ─┬─► (dry run: described, not sent)
+//!    ▲                             └─► rate limit ─► credential ─► dial ─► 401? retry? ─► redirect? ─► answer
+//!    └──────────── each hop of a redirect begins anew ──────────────────────────────────────┘
+//! ```
+//!
+//! Invariants: nothing is resolved or dialled before the policy said yes (E13); what a guest gets back (URLs, headers,
+//! bodies, errors) holds no part of the credential; every attempt is in the call's record.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use openact_core::{
+    Error, ErrorCode, Result, Timestamp,
+    credential::RequestView,
+    limits::{CallLimits, HTTP_HEADERS_MAX, RUN_HOST_CALLS_MAX},
+    policy::Origin,
+    retry::{Attempt, replayable, retry_after},
+    run::HostCall,
+};
+use serde_json::{Value, json};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep_until},
+};
+use url::Url;
+
+use super::{
+    Grants,
+    body::Body,
+    credential::{Applied, BoundCredential},
+    resolve::denial,
+};
+use crate::{error::http_client, instance::limit_error};
+
+/// See the module. One per call, shared with what runs beside the guest.
+pub(crate) struct Traffic {
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) limits: CallLimits,
+    pub(crate) deadline: Instant,
+    pub(crate) dry_run: bool,
+    ledger: Mutex<Ledger>,
+}
+
+/// What a call has done so far.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) request_bytes: u64,
+    pub(crate) response_bytes: u64,
+    /// The first uses of host functions.
+    pub(crate) host_calls: Vec<HostCall>,
+    /// In a dry run: the first request that would have gone out.
+    pub(crate) described: Option<Value>,
+    /// The last error a host function answered with. When the guest gives up for that reason, the caller gets
+    /// this one, which says more than the guest was told.
+    pub(crate) last_error: Option<Error>,
+}
+
+/// A request of a guest.
+#[derive(Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Bytes>,
+    /// Whether it wants the connection's credential.
+    pub(crate) credential: bool,
+    pub(crate) follow: bool,
+}
+
+/// An answer.
+pub(crate) struct Incoming {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+}
+
+/// An answer whose body was not read yet.
+struct Answered {
+    response: reqwest::Response,
+    credential: Option<Arc<Applied>>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Traffic {
+    pub(crate) fn new(grants: Arc<Grants>, limits: CallLimits, dry_run: bool) -> Self {
+        Self { grants, limits, deadline: Instant::now() + limits.wall(), dry_run, ledger: Mutex::default() }
+    }
+
+    pub(crate) fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes one use of a host function for the run record.
+    pub(crate) fn record(&self, function: &str, target: String, outcome: String, started: Instant) {
+        let mut ledger = self.ledger();
+        if ledger.host_calls.len() < RUN_HOST_CALLS_MAX {
+            let duration_us = started.elapsed().as_micros() as u64;
+            ledger.host_calls.push(HostCall { function: function.to_owned(), target, outcome, duration_us });
+        }
+    }
+
+    /// Counts received body bytes.
+    pub(crate) fn received(&self, bytes: usize, target: &str) -> Result<()> {
+        let mut ledger = self.ledger();
+        ledger.response_bytes += bytes as u64;
+        if ledger.response_bytes > self.limits.response_bytes { Err(self.too_large(target)) } else { Ok(()) }
+    }
+
+    fn too_large(&self, target: &str) -> Error {
+        let max = self.limits.response_bytes;
+        limit_error("response_bytes", format!("{target}: the response is larger than {max} bytes"))
+            .hint("raise limits.response_bytes of the action or connection")
+    }
+
+    /// Counts body bytes about to be sent; again for each attempt and hop.
+    fn sending(&self, bytes: usize) -> Result<()> {
+        let mut ledger = self.ledger();
+        ledger.request_bytes += bytes as u64;
+        if ledger.request_bytes <= self.limits.request_bytes {
+            return Ok(());
+        }
+        Err(limit_error(
+            "request_bytes",
+            format!("the call would send more than {} bytes", self.limits.request_bytes),
+        )
+        .hint("raise limits.request_bytes of the action or connection"))
+    }
+
+    /// Sends one request of the guest, and follows its redirects if it asks for that.
+    pub(crate) async fn send(self: &Arc<Self>, mut request: Outgoing) -> Result<Incoming> {
+        let policy = &self.grants.policies.headers;
+        let mut hops = 0;
+        loop {
+            let origin = self.admit(&mut request)?;
+            if self.dry_run {
+                return Err(self.describe(&request, &origin));
+            }
+            // The path helps to find the call; the query may hold what should not be kept.
+            let target = format!("{} {}{}", request.method, origin, request.url.path());
+            let kept = self.may_be_sent_again(&request).then(|| request.clone());
+            let answered = self.attempts(request, kept.as_ref(), &origin, &target).await?;
+            let headers = self.headers_of(&answered, &target)?;
+            let status = answered.response.status();
+            let next = match &kept {
+                Some(kept) if kept.follow => {
+                    redirected(kept, &origin, status, &headers, policy.cross_origin_redirects)?
+                }
+                _ => None,
+            };
+            let Some(next) = next else {
+                if answered.response.content_length().is_some_and(|length| {
+                    self.ledger().response_bytes.saturating_add(length) > self.limits.response_bytes
+                }) {
+                    return Err(self.too_large(&target));
+                }
+                let Answered { response, credential, permit } = answered;
+                let body = Body::new(response, self.clone(), credential, target, permit);
+                return Ok(Incoming { status, headers, body });
+            };
+            hops += 1;
+            if hops > policy.max_redirects {
+                let message = format!("{target}: more than {} redirects", policy.max_redirects);
+                return Err(limit_error("redirects", message));
+            }
+            request = next;
+        }
+    }
+
+    /// The policy's word on a request, and its headers as they may leave. What fails here was never dialled.
+    fn admit(&self, request: &mut Outgoing) -> Result<Origin> {
+        let started = Instant::now();
+        let admitted = self.grants.egress.check(&request.url).and_then(|origin| {
+            let dropped =
+                self.grants.policies.headers.apply(&self.grants.connection_headers, &mut request.headers)?;
+            for name in dropped {
+                tracing::warn!(target: "openact::egress", header = %name, "left out by http_policy");
+            }
+            Ok(origin)
+        });
+        let origin = admitted.inspect_err(|error| {
+            let denied = error.details.as_ref().and_then(|details| details.get("denied")?.as_str());
+            let target = denied.unwrap_or("-").to_owned();
+            self.record("http.send", target, error.code.as_str().to_owned(), started);
+        })?;
+        for (name, value) in [(header::USER_AGENT, USER_AGENT), (header::ACCEPT, ANYTHING)] {
+            request.headers.entry(name).or_insert(value);
+        }
+        if !request.headers.contains_key(header::RANGE) {
+            request.headers.entry(header::ACCEPT_ENCODING).or_insert(ENCODINGS);
+        }
+        Ok(origin)
+    }
+
+    /// Most requests are sent once, and need not be copied for that.
+    fn may_be_sent_again(&self, request: &Outgoing) -> bool {
+        let is_computed = self.grants.credential.as_ref().is_some_and(|bound| bound.authenticator().is_some());
+        request.follow || self.grants.policies.retry.retries > 0 || is_computed
+    }
+
+    /// Sends until an answer stands: retries by policy, and once more after a 401 that something can be done about.
+    async fn attempts(
+        self: &Arc<Self>,
+        request: Outgoing,
+        kept: Option<&Outgoing>,
+        origin: &Origin,
+        target: &str,
+    ) -> Result<Answered> {
+        let (policy, first) = (&self.grants.policies.retry, Instant::now());
+        let replayable = replayable(&request.method, &request.headers);
+        let (mut attempts, mut was_refused, mut next) = (0, false, Some(request));
+        while let Some(request) = next.take() {
+            attempts += 1;
+            let started = Instant::now();
+            let sent = self.attempt(request, origin, target).await;
+            next = kept.cloned();
+            let outcome = match &sent {
+                Ok(answered) => answered.response.status().as_u16().to_string(),
+                Err(error) => error.code.as_str().to_owned(),
+            };
+            self.record("http.send", target.to_owned(), outcome, started);
+            let last = match &sent {
+                Ok(answered) if answered.response.status() == StatusCode::UNAUTHORIZED && !was_refused => {
+                    was_refused = true;
+                    if let Some(kept) = kept
+                        && self.mend_refusal(kept, answered, replayable).await?
+                    {
+                        continue;
+                    }
+                    Attempt::Answered(401, None)
+                }
+                Ok(answered) => {
+                    let after = answered.response.headers().get(header::RETRY_AFTER);
+                    let after = after.and_then(|value| retry_after(value.as_bytes(), Timestamp::now()));
+                    Attempt::Answered(answered.response.status().as_u16(), after)
+                }
+                Err(error) if error.code == ErrorCode::NetworkError || error.code == ErrorCode::Timeout => {
+                    if error.details.as_ref().is_some_and(|details| details.get("sent") == Some(&Value::Bool(false))) {
+                        Attempt::NotSent
+                    } else {
+                        Attempt::Broken
+                    }
+                }
+                Err(_) => return sent,
+            };
+            let random = random()?;
+            let Some(wait) = policy.wait(attempts, first.elapsed(), last, replayable, random) else { return sent };
+            let again = Instant::now() + wait;
+            if again >= self.deadline {
+                return sent;
+            }
+            drop(sent);
+            sleep_until(again).await;
+        }
+        Err(Error::internal("a request was to be sent again and is gone"))
+    }
+
+    async fn attempt(self: &Arc<Self>, mut request: Outgoing, origin: &Origin, target: &str) -> Result<Answered> {
+        self.sending(request.body.as_ref().map_or(0, Bytes::len))?;
+        let permit = match &self.grants.limiter {
+            Some(limiter) => limiter.turn(self.deadline).await?,
+            None => None,
+        };
+        let credential = match self.credential_for(&request, origin) {
+            None => None,
+            Some(bound) => {
+                let applied = bound.for_request(request.view()).await?;
+                applied.apply(&mut request.url, &mut request.headers);
+                Some(applied)
+            }
+        };
+        let client = self.grants.client(origin)?;
+        self.grants.stand_in(origin, &mut request.url, &mut request.headers)?;
+        let mut sending = reqwest::Request::new(request.method, request.url);
+        *sending.headers_mut() = request.headers;
+        *sending.body_mut() = request.body.map(Into::into);
+        let response = client.execute(sending).await.map_err(|error| match denial(&error) {
+            Some(denied) => denied,
+            None => {
+                let was_sent = !error.is_connect();
+                http_client(error, target).details(json!({ "sent": was_sent }))
+            }
+        })?;
+        Ok(Answered { response, credential, permit })
+    }
+
+    /// The connection's credential, if the request wants it and goes where it is bound to.
+    fn credential_for(&self, request: &Outgoing, origin: &Origin) -> Option<&BoundCredential> {
+        let bound = self.grants.credential.as_ref();
+        bound.filter(|bound| request.credential && bound.binding.covers(origin, &request.url))
+    }
+
+    /// Whether a request that was refused with 401 is worth sending once more.
+    async fn mend_refusal(&self, request: &Outgoing, answered: &Answered, replayable: bool) -> Result<bool> {
+        let Some(applied) = &answered.credential else { return Ok(false) };
+        let Some(authenticator) = self.grants.credential.as_ref().and_then(|bound| bound.authenticator()) else {
+            return Ok(false);
+        };
+        let headers = answered.response.headers();
+        // Asked in any case, so that a token that was refused is not used again.
+        let has_more = authenticator.refused(request.view(), &applied.injections, headers).await?;
+        Ok(has_more && (replayable || authenticator.begins_refused()))
+    }
+
+    /// The headers of an answer, without the credential.
+    fn headers_of(&self, answered: &Answered, target: &str) -> Result<HeaderMap> {
+        let received = answered.response.headers();
+        if received.len() > HTTP_HEADERS_MAX {
+            return Err(limit_error(
+                "response_headers",
+                format!("{target}: the response has more than {HTTP_HEADERS_MAX} headers"),
+            ));
+        }
+        let mut headers = received.clone();
+        if let Some(credential) = &answered.credential {
+            for value in headers.values_mut() {
+                let mut bytes = value.as_bytes().to_vec();
+                if credential.echo.mask(&mut bytes) {
+                    *value = HeaderValue::from_bytes(&bytes).unwrap_or(MASKED);
+                }
+            }
+        }
+        Ok(headers)
+    }
+
+    /// Keeps what would be sent; the error ends the guest's call.
+    fn describe(&self, request: &Outgoing, origin: &Origin) -> Error {
+        let mut ledger = self.ledger();
+        if ledger.described.is_none() {
+            let names = self.credential_for(request, origin).map(BoundCredential::names);
+            ledger.described = Some(request.describe(origin, names));
+        }
+        Error::new(ErrorCode::Forbidden, "this is a dry run: nothing is sent")
+    }
+}
+
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("openact/", env!("CARGO_PKG_VERSION")));
+const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
+const ENCODINGS: HeaderValue = HeaderValue::from_static("gzip, br, zstd");
+const MASKED: HeaderValue = HeaderValue::from_static("*");
+
+impl Outgoing {
+    fn view(&self) -> RequestView<'_> {
+        let (method, url, headers) = (&self.method, &self.url, &self.headers);
+        RequestView { method, url, headers, body: self.body.as_deref().unwrap_or_default(), now: Timestamp::now() }
+    }
+
+    /// The request for people: the credential by the names of what it adds.
+    fn describe(&self, origin: &Origin, credential: Option<Vec<String>>) -> Value {
+        let mut headers = serde_json::Map::new();
+        for (name, value) in &self.headers {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            match headers.get_mut(name.as_str()) {
+                Some(Value::String(earlier)) => {
+                    earlier.push_str(", ");
+                    earlier.push_str(&value);
+                }
+                _ => drop(headers.insert(name.as_str().to_owned(), value.into())),
+            }
+        }
+        headers.insert("host".into(), origin.authority().into());
+        let body = self.body.as_deref().unwrap_or_default();
+        if !body.is_empty() {
+            headers.insert("content-length".into(), body.len().to_string().into());
+        }
+        let body = match std::str::from_utf8(body) {
+            Ok("") => Value::Null,
+            Ok(text) => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+            Err(_) => json!({ "base64": base64::Engine::encode(&base64::prelude::BASE64_STANDARD, body) }),
+        };
+        json!({
+            "method": self.method.as_str(), "url": self.url.as_str(), "headers": headers,
+            "credential": credential, "body": body, "follow_redirects": self.follow,
+        })
+    }
+}
+
+/// The request that follows `request` by its answer (RFC 9110 section 15.4); none if that is no redirect.
+fn redirected(
+    request: &Outgoing,
+    origin: &Origin,
+    status: StatusCode,
+    headers: &HeaderMap,
+    may_leave: bool,
+) -> Result<Option<Outgoing>> {
+    let status = status.as_u16();
+    let Some(location) = headers.get(header::LOCATION).filter(|_| matches!(status, 301 | 302 | 303 | 307 | 308)) else {
+        return Ok(None);
+    };
+    let next = location.to_str().ok().and_then(|location| request.url.join(location).ok());
+    let Some((mut url, next_origin)) = next.and_then(|next| Some((next.clone(), Origin::of(&next)?))) else {
+        return Err(Error::new(
+            ErrorCode::UpstreamError,
+            "the redirect's Location is not an http or https URL",
+        ));
+    };
+    url.set_fragment(None);
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    if has_user {
+        return Err(Error::new(ErrorCode::UpstreamError, "the redirect's Location holds a user name or password"));
+    }
+    let mut next = Outgoing { url, ..request.clone() };
+    if next_origin != *origin {
+        if !may_leave {
+            return Err(Error::egress_denied(format!("{origin} redirects to {next_origin}"))
+                .hint("http_policy.cross_origin_redirects is false for this connection"));
+        }
+        // Another origin gets nothing the guest or the connection meant for this one (E8).
+        next.headers.clear();
+        next.credential = false;
+    }
+    let is_get = match status {
+        303 => next.method != Method::HEAD,
+        301 | 302 => next.method == Method::POST,
+        _ => false,
+    };
+    if is_get {
+        next.method = Method::GET;
+        next.body = None;
+        for name in
+            [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE, header::CONTENT_LOCATION]
+        {
+            next.headers.remove(name);
+        }
+    }
+    Ok(Some(next))
+}
+
+/// A number in [0, 1).
+fn random() -> Result<f64> {
+    let mut bytes = [0; 4];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Error::internal("the system gives no random bytes"))?;
+    Ok(f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0))
+}

@@ -1,0 +1,124 @@
+//! `wasi:http/outgoing-handler`: what a plain HTTP library of any language asks, on the same path as
+//! `openact:connector/http`, with the same grants, credential, limits and records.
+//!
+//! Invariant: a request body is whole before anything is dialled, so that it can be signed, counted and sent again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited, StreamBody};
+use openact_core::{
+    Error, ErrorCode,
+    limits::{HTTP_READ_BYTES_MAX, WASI_HTTP_CHUNK_BYTES},
+};
+use wasmtime_wasi_http::{Error as WasiError, RequestOptions, WasiBody, WasiHttpHooks};
+
+use super::http::{method, parse_url};
+use crate::egress::{
+    Body,
+    traffic::{Incoming, Outgoing, Traffic},
+};
+
+/// The hooks of one call.
+pub(crate) struct WasiOutgoing {
+    pub(crate) traffic: Arc<Traffic>,
+    /// Why the connector may not use it, if it may not.
+    pub(crate) denied: bool,
+}
+
+type Sent = wasmtime_wasi_http::Result<(
+    http::Response<WasiBody>,
+    Box<dyn Future<Output = Result<(), WasiError>> + Send>,
+)>;
+
+impl WasiHttpHooks for WasiOutgoing {
+    // A guest that only writes bodies would otherwise make the host keep 1 MiB of each.
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        WASI_HTTP_CHUNK_BYTES
+    }
+
+    /// The host sets it.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        _options: Option<RequestOptions>,
+        _sent: Box<dyn Future<Output = Result<(), WasiError>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        if self.denied {
+            return Box::new(async { Err(WasiError::HttpRequestDenied) });
+        }
+        let traffic = self.traffic.clone();
+        Box::new(async move {
+            match exchange(&traffic, request).await {
+                Ok(response) => Ok((response, Box::new(async { Ok(()) }) as Box<dyn Future<Output = _> + Send>)),
+                Err(error) => {
+                    let told = to_wasi(&error);
+                    traffic.ledger().last_error = Some(error);
+                    Err(told)
+                }
+            }
+        })
+    }
+}
+
+async fn exchange(
+    traffic: &Arc<Traffic>,
+    request: http::Request<WasiBody>,
+) -> openact_core::Result<http::Response<WasiBody>> {
+    let (mut head, body) = request.into_parts();
+    // It was checked against the body; the one that is sent is made from the body.
+    head.headers.remove(http::header::CONTENT_LENGTH);
+    let max = usize::try_from(traffic.limits.request_bytes).unwrap_or(usize::MAX);
+    let body = Limited::new(body, max)
+        .collect()
+        .await
+        .map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
+            true => crate::instance::limit_error(
+                "request_bytes",
+                format!("the call would send more than {max} bytes"),
+            ),
+            false => Error::invalid_input("the request's body broke off"),
+        })?
+        .to_bytes();
+    let outgoing = Outgoing {
+        method: method(head.method.as_str())?,
+        url: parse_url(&head.uri.to_string())?,
+        headers: head.headers,
+        body: Some(body).filter(|body| !body.is_empty()),
+        credential: true,
+        // A library of the guest's follows redirects itself, and each comes through here again.
+        follow: false,
+    };
+    let Incoming { status, headers, body } = traffic.send(outgoing).await?;
+    let parts = futures_util::stream::unfold(Some((body, traffic.clone())), |state| async move {
+        let (mut body, traffic): (Body, Arc<Traffic>) = state?;
+        match body.next(HTTP_READ_BYTES_MAX as usize).await {
+            Ok(None) => None,
+            Ok(Some(part)) => Some((Ok(http_body::Frame::<Bytes>::data(part)), Some((body, traffic)))),
+            Err(error) => {
+                let told = to_wasi(&error);
+                traffic.ledger().last_error = Some(error);
+                Some((Err(told), None))
+            }
+        }
+    });
+    let mut response = http::Response::new(StreamBody::new(parts).boxed_unsync());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+fn to_wasi(error: &Error) -> WasiError {
+    match error.code {
+        ErrorCode::EgressDenied | ErrorCode::Forbidden | ErrorCode::AuthRequired => WasiError::HttpRequestDenied,
+        ErrorCode::Timeout => WasiError::ConnectionTimeout,
+        ErrorCode::NetworkError => WasiError::ConnectionTerminated,
+        ErrorCode::LimitExceeded => WasiError::HttpResponseBodySize(None),
+        ErrorCode::InvalidInput => WasiError::HttpRequestUriInvalid,
+        _ => WasiError::InternalError(Some(error.message.clone())),
+    }
+}

@@ -1,0 +1,263 @@
+//! Step 6 of a call: what its connection may reach, and as whom.
+//!
+//! Secrets are looked up here and nowhere else. Where all of them are in the store, the grants are made once, since a
+//! change there empties the snapshot; what comes from the environment, a file or a vault is read at every call, and the
+//! grants are made anew only if it changed. Invariant: a credential that is missing or cannot be read fails here, before
+//! anything is dialled.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use openact_auth::Setup;
+use openact_core::{
+    AuthTrn, ConnectionTrn, Error, JsonObject, Result, Tenant, Timestamp,
+    connection::ConnectionParts,
+    credential::SecretSource,
+    limits::SECRET_FILE_BYTES_MAX,
+    policies::Policies,
+    policy::EgressGrants,
+    secret::{ExposeSecret, SecretRef, SecretString},
+};
+use openact_engine::{Grants, HttpSettings, Limiter};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::{Shared, vault};
+
+/// How an action version's connection is used.
+pub(crate) struct Access {
+    connection: ConnectionTrn,
+    parts: ConnectionParts,
+    policies: Policies,
+    references: Vec<SecretRef>,
+    /// Filled at the first call, where nothing has to be read at each.
+    once: OnceCell<Arc<Grants>>,
+    /// What the last call's secrets were, and what was made of them.
+    last: Mutex<Option<(Secrets, Arc<Grants>)>>,
+}
+
+impl Access {
+    pub(crate) fn new(connection: ConnectionTrn, parts: ConnectionParts, policies: Policies) -> Result<Self> {
+        let mut references = openact_auth::references(&parts.authorization);
+        references.extend(policies.network.references());
+        refuse_foreign(&connection, &references)?;
+        if parts.auth_ref.is_some() && has_authorization(&parts.authorization) {
+            return Err(Error::invalid_config("a connection has either authorization or auth_ref, not both"));
+        }
+        let (once, last) = (OnceCell::new(), Mutex::new(None));
+        Ok(Self { connection, parts, policies, references, once, last })
+    }
+
+    /// What a call may reach, with its credential.
+    pub(crate) async fn grants(&self, openact: &Shared) -> Result<Arc<Grants>> {
+        let is_stored = |reference: &SecretRef| matches!(reference, SecretRef::Stored(_));
+        if self.parts.auth_ref.is_none() && self.references.iter().all(is_stored) {
+            return self.once.get_or_try_init(|| self.read_and_make(openact)).await.cloned();
+        }
+        self.read_and_make(openact).await
+    }
+
+    async fn read_and_make(&self, openact: &Shared) -> Result<Arc<Grants>> {
+        let mut secrets = Secrets::read(openact, &self.connection.tenant, &self.references).await?;
+        if let Some(reference) = &self.parts.auth_ref {
+            secrets.token = Some(stored_token(openact, &self.connection.tenant, reference).await?);
+        }
+        let made_of = |last: &Option<(Secrets, Arc<Grants>)>| match last {
+            Some((known, grants)) if *known == secrets => Some(grants.clone()),
+            _ => None,
+        };
+        if let Some(grants) = made_of(&self.last.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(grants);
+        }
+        let grants = Arc::new(
+            self.make(openact, &secrets).map_err(|error| error.context(self.connection.short()))?,
+        );
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((secrets, grants.clone()));
+        Ok(grants)
+    }
+
+    fn make(&self, openact: &Shared, secrets: &Secrets) -> Result<Grants> {
+        let (parts, policies) = (&self.parts, &self.policies);
+        let private = Arc::new(openact.private.with_connection(&policies.network.private_rules()?));
+        let network = policies.network.resolve(secrets)?;
+        let reach = |origins| EgressGrants::new(origins).with_private(private.clone());
+        let transport = openact.engine.transport(HttpSettings {
+            egress: reach(openact_auth::endpoint(&parts.authorization).into_iter().collect()),
+            policies: policies.clone(),
+            network: network.clone(),
+            ..HttpSettings::default()
+        })?;
+        let bearer = secrets.token.as_ref().map(|token| bearer(token.expose_secret()));
+        let credential = openact_auth::credential(Setup {
+            authorization: bearer.as_ref().unwrap_or(&parts.authorization),
+            origin: parts.credential_origin.as_ref(),
+            owner: &self.connection.to_string(),
+            secrets,
+            tokens: &openact.tokens,
+            transport,
+        })?;
+        let mut origins = parts.origins.clone();
+        origins.extend(policies.network.origins()?);
+        openact.engine.grants(HttpSettings {
+            egress: reach(origins),
+            credential,
+            identity_origin: parts.credential_origin.clone(),
+            policies: policies.clone(),
+            network,
+            limiter: self.limiter(openact),
+            connection_headers: header_map(parts.defaults.get("headers")),
+        })
+    }
+
+    /// The connection version's limiter: one for all its actions, as long as any call remembers it.
+    fn limiter(&self, openact: &Shared) -> Option<Arc<Limiter>> {
+        let limit = self.parts.rate_limit.as_ref()?;
+        let made: Result<_, std::convert::Infallible> =
+            openact.limiters.get_or_insert_with(&self.connection, || Ok(Arc::new(Limiter::new(limit))));
+        made.ok()
+    }
+}
+
+fn has_authorization(authorization: &JsonObject) -> bool {
+    authorization.get("type").is_some_and(|kind| kind != "none")
+}
+
+/// A token as an `authorization` section. Its text is no reference, whatever it looks like.
+fn bearer(token: &str) -> JsonObject {
+    let mut section = JsonObject::new();
+    section.insert("type".into(), "bearer".into());
+    section.insert("token".into(), json!(token));
+    section
+}
+
+/// A connection version's sealed secrets are its own. Another's, by the name it has in the store, would be sent to
+/// this one's host.
+fn refuse_foreign(connection: &ConnectionTrn, references: &[SecretRef]) -> Result<()> {
+    let own = format!("connection/{}#", connection.short());
+    for reference in references {
+        if let SecretRef::Stored(name) = reference
+            && name.starts_with("connection/")
+            && !name.starts_with(&own)
+        {
+            return Err(Error::invalid_config(format!(
+                "{} refers to a secret of another connection",
+                connection.short()
+            ))
+            .hint("import the connection with a secret of its own"));
+        }
+    }
+    Ok(())
+}
+
+/// `defaults.headers` as headers; what cannot be one is left to the connector, whose request will be refused for it.
+fn header_map(headers: Option<&Value>) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers.and_then(Value::as_object).into_iter().flatten() {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        for value in values {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                map.append(name.clone(), value);
+            }
+        }
+    }
+    map
+}
+
+/// The access token that `auth_ref` names: `provider/user`, or its TRN.
+async fn stored_token(openact: &Shared, tenant: &Tenant, reference: &str) -> Result<SecretString> {
+    let bad = || {
+        Error::invalid_config(format!("auth_ref '{}' is not provider/user or a TRN", reference.escape_debug()))
+    };
+    let trn: AuthTrn = match reference.split_once('/') {
+        Some((provider, user)) if !reference.starts_with("trn:") => {
+            AuthTrn::new(tenant.clone(), provider.parse().map_err(|_| bad())?, user)?
+        }
+        _ => reference.parse().map_err(|_| bad())?,
+    };
+    let missing = |what: &str| {
+        Error::auth_required(format!("the stored credential {}/{} {what}", trn.provider, trn.user()))
+            .hint("authorise the connection anew")
+    };
+    if trn.tenant != *tenant {
+        return Err(missing("does not exist"));
+    }
+    let stored = openact.store.get_auth_connection(&trn).await?.ok_or_else(|| missing("does not exist"))?;
+    if stored.expires_at.is_some_and(|end| end <= Timestamp::now()) {
+        return Err(missing("has expired"));
+    }
+    if !stored.token_type.eq_ignore_ascii_case("bearer") {
+        return Err(missing("is not a bearer token"));
+    }
+    Ok(stored.access_token)
+}
+
+/// The secrets of one connection, looked up beforehand.
+#[derive(Default)]
+struct Secrets {
+    known: HashMap<SecretRef, SecretString>,
+    token: Option<SecretString>,
+}
+
+impl PartialEq for Secrets {
+    fn eq(&self, other: &Self) -> bool {
+        let text = |secret: &Option<SecretString>| secret.as_ref().map(|s| s.expose_secret().to_owned());
+        self.known.len() == other.known.len()
+            && text(&self.token) == text(&other.token)
+            && self.known.iter().all(|(reference, value)| {
+                other.known.get(reference).is_some_and(|other| other.expose_secret() == value.expose_secret())
+            })
+    }
+}
+
+impl Secrets {
+    async fn read(openact: &Shared, tenant: &Tenant, references: &[SecretRef]) -> Result<Self> {
+        let mut secrets = Self::default();
+        for reference in references {
+            let value = match reference {
+                SecretRef::Stored(name) => openact.store.open_secret(tenant, name).await?,
+                SecretRef::Env(name) => (openact.env)(name).map(SecretString::from),
+                SecretRef::File(path) => read_secret_file(path)?,
+                SecretRef::Vault { .. } => vault::read(openact, reference).await?,
+            };
+            if let Some(value) = value {
+                secrets.known.insert(reference.clone(), value);
+            }
+        }
+        Ok(secrets)
+    }
+}
+
+impl SecretSource for Secrets {
+    fn secret(&self, reference: &SecretRef) -> Result<Option<SecretString>> {
+        Ok(self.known.get(reference).cloned())
+    }
+}
+
+/// A secret file without its last line break; none if there is no such file. A device or pipe could hold a call, and
+/// every other call on its thread, for ever.
+fn read_secret_file(path: &str) -> Result<Option<SecretString>> {
+    let unreadable = |what: &dyn std::fmt::Display| {
+        Error::auth_required(format!("failed to read the secret file {path}: {what}"))
+            .hint("name a small text file that this user can read")
+    };
+    match std::fs::metadata(path) {
+        Ok(file) if !file.is_file() => return Err(unreadable(&"it is not a file")),
+        Ok(file) if file.len() > SECRET_FILE_BYTES_MAX => {
+            return Err(unreadable(&format_args!("it has more than {SECRET_FILE_BYTES_MAX} bytes")));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(&error)),
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
+    Ok(Some(text.trim_end_matches(['\r', '\n']).into()))
+}
+
+/// When a value of a vault was read, and what it was.
+pub(crate) type VaultValue = (Instant, SecretString);
