@@ -331,7 +331,7 @@ mod tests {
             let error = parse_headers(vec![(name.into(), b"1".to_vec())]).unwrap_err();
             assert_eq!(error.code, ErrorCode::InvalidInput, "{name:?}");
         }
-        let value = [&b"\xff\t"[..], b"ok"].concat();
+        let value = b"\xff\tok".to_vec();
         assert_eq!(parse_headers(vec![("X-Raw".into(), value.clone())]).unwrap()["x-raw"].as_bytes(), value);
     }
 
@@ -415,7 +415,6 @@ mod tests {
         let some = policy(json!({"allowed_content_types": ["application/json; charset=utf-8", "Text/*"]}));
         let any = policy(json!({"allowed_content_types": ["*/*"]}));
         for (value, allowed) in [
-            ("application/json", true),
             ("Application/JSON;charset=latin1", true),
             ("text/plain", true),
             ("TEXT/x-y ; a=b", true),
