@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ActionDraft, ConnectionDraft, Context,
-    connector::{Connector, HOST_KEYS, Operation, host_properties},
+    connector::{Connector, Operation, host_properties},
     parameters,
     parse::shown,
     positions::On,
@@ -68,7 +68,8 @@ impl<'a> Checker<'a> {
         let before = self.problems.count();
         let defaults_view = operation.map(|operation| SchemaView::new(&operation.config_schema));
         let mut walk = Walk::new(self.context, &mut self.problems, &entry.at, defaults_view);
-        let mut config = walk.entry(entry.fields, &view);
+        let mut config = walk.connection(entry.fields, &view);
+        twice(&mut walk, &config);
         check(&mut walk, &connector.connection, &view, &config, "");
         if let (Some(Value::Object(defaults)), Some(operation)) = (config.get("defaults"), operation) {
             let view = SchemaView::new(&operation.config_schema);
@@ -97,10 +98,11 @@ impl<'a> Checker<'a> {
             return Ok(None);
         };
         let mut walk = Walk::new(self.context, &mut self.problems, &entry.at, None);
-        let mut config = walk.entry(entry.fields, &SchemaView::new(&operation.entry_schema));
-        let host: JsonObject = HOST_KEYS
+        let mut config = walk.action(entry.fields, &SchemaView::new(&operation.entry_schema));
+        twice(&mut walk, &config);
+        let host: JsonObject = operation
+            .host_keys
             .iter()
-            .filter(|key| !operation.has_parameters || **key != "parameters")
             .filter_map(|key| Some(((*key).to_owned(), config.shift_remove(*key)?)))
             .collect();
         check(&mut walk, &self.host, &SchemaView::new(&self.host_schema), &host, "");
@@ -188,6 +190,29 @@ impl<'a> Checker<'a> {
     }
 }
 
+/// Fields of the host that say the same.
+const SAME: &[(&str, &str)] =
+    &[("/timeout/total_ms", "/timeout_ms"), ("/retry/max_attempts", "/retry/max_retries")];
+
+/// Reports what is said twice, in two fields.
+fn twice(walk: &mut Walk<'_>, config: &JsonObject) {
+    let config = Value::Object(config.clone());
+    for (section, (one, other)) in
+        ["", "/defaults"].into_iter().flat_map(|at| SAME.iter().map(move |two| (at, two)))
+    {
+        let (one, other) = (format!("{section}{one}"), format!("{section}{other}"));
+        let is_set = |pointer: &str| config.pointer(pointer).is_some_and(|value| !value.is_null());
+        if is_set(&one) && is_set(&other) {
+            let message = format!(
+                "'{}' and '{}' are the same",
+                shown(&walk.written_key(&other)),
+                shown(&walk.written_key(&one))
+            );
+            walk.report(&other, message, Some("keep one of the two".into()));
+        }
+    }
+}
+
 /// Reports every mismatch of `config`, which lies at `at` of the entry.
 fn check(walk: &mut Walk<'_>, schema: &Schema, view: &SchemaView<'_>, config: &JsonObject, at: &str) {
     check_own(walk, schema, view, config, at, |_| true);
@@ -231,12 +256,10 @@ fn check_own(
         let wants_text =
             is_scalar && mismatch.message.contains("of type") && mismatch.message.contains("\"string\"");
         let hint = wants_text.then(|| "put the value in quotes".to_owned());
-        let key = pointer.rsplit('/').next().filter(|key| !key.is_empty());
-        let message = match key {
-            Some(key) => {
-                format!("'{}': {}", shown(&key.replace("~1", "/").replace("~0", "~")), mismatch.message)
-            }
-            None => mismatch.message,
+        let message = if pointer.is_empty() {
+            mismatch.message
+        } else {
+            format!("'{}': {}", shown(&walk.written_key(&pointer)), mismatch.message)
         };
         walk.report(&pointer, message, hint);
     }

@@ -32,12 +32,14 @@ pub(crate) struct Operation {
     pub(crate) part: Schema,
     /// Of an action as a file writes it, with what is the host's.
     pub(crate) entry_schema: Value,
-    /// Whether `parameters` is a field of the connector's own.
-    pub(crate) has_parameters: bool,
+    /// Those of [`HOST_KEYS`] that are no field of the connector's own.
+    pub(crate) host_keys: Vec<&'static str>,
 }
 
 /// Keys of an action in a file that are not part of its configuration.
-pub(crate) const HOST_KEYS: &[&str] = &["connection", "mcp", "mcp_enabled", "parameters"];
+const HOST_KEYS: &[&str] = &["connection", "mcp", "mcp_enabled", "parameters", "metadata"];
+/// Those of them that a connector may have for itself.
+const YIELDING: &[&str] = &["parameters", "metadata"];
 
 impl Connector {
     /// Compiles what `manifest` declares.
@@ -55,9 +57,11 @@ impl Connector {
                 part.shift_remove("required");
             }
             let own = entry_schema.get_mut("properties").and_then(Value::as_object_mut);
-            let has_parameters = own.as_ref().is_some_and(|own| own.contains_key("parameters"));
+            let is_own =
+                |key: &str| YIELDING.contains(&key) && own.as_ref().is_some_and(|own| own.contains_key(key));
+            let host_keys: Vec<&str> = HOST_KEYS.iter().copied().filter(|key| !is_own(key)).collect();
             if let (Some(own), Value::Object(host)) = (own, host_properties()) {
-                own.extend(host.into_iter().filter(|(key, _)| !has_parameters || key != "parameters"));
+                own.extend(host.into_iter().filter(|(key, _)| host_keys.contains(&key.as_str())));
             }
             let (config, part) = (Schema::compile(&config_schema, &what)?, Schema::compile(&part, &what)?);
             Ok(Operation {
@@ -66,7 +70,7 @@ impl Connector {
                 config,
                 part,
                 entry_schema,
-                has_parameters,
+                host_keys,
             })
         };
         let operations = manifest.operations.iter().map(operation).collect::<Result<_>>()?;
@@ -87,7 +91,7 @@ impl Connector {
     }
 }
 
-/// Schemas of [`HOST_KEYS`].
+/// Schemas of [`HOST_KEYS`]. `metadata` is the file's own, as at its top.
 pub(crate) fn host_properties() -> Value {
     let (text, flag) = (json!({"type": "string"}), json!({"type": "boolean"}));
     json!({
@@ -99,5 +103,6 @@ pub(crate) fn host_properties() -> Value {
             "input_schema": {"type": "object"},
         }},
         "parameters": parameters::schema(),
+        "metadata": {"type": "object"},
     })
 }

@@ -27,10 +27,12 @@ pub(crate) fn manifest(name: &str) -> Manifest {
             "action_schema": {
                 "type": "object", "required": ["method", "path"],
                 "properties": {
-                    "method": {"type": "string", "enum": ["GET", "POST"]}, "path": {"type": "string"},
+                    "method": {"type": "string", "enum": ["GET", "POST", "DELETE"]}, "path": {"type": "string"},
                     "headers": {"type": "object", "additionalProperties": {"type": ["string", "array"]}},
-                    "query": {"type": "object", "x-aliases": ["query_params"]},
-                    "body": {"x-merge": "replace"}, "signature": {"type": ["string", "object"], "writeOnly": true},
+                    "query": {"type": "object", "x-aliases": ["query_params"]}, "cookies": {"type": "object"},
+                    "body": {"x-merge": "replace", "x-aliases": ["request_body"]}, "follow_redirects": {"type": "boolean"},
+                    "response": {"type": "object", "x-aliases": ["response_policy"]}, "pagination": {"type": "object"},
+                    "signature": {"type": ["string", "object"], "writeOnly": true},
                 },
             },
         }],

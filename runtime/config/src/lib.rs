@@ -1,19 +1,20 @@
 //! Configuration files of OpenAct: read with positions, substitute, check, write.
 //!
 //! ```text
-//! text ─ parse ─► JSON ─ shapes ─► entries ─ walk (names, variables) ─ check (schemas) ─► Document
+//! text ─ parse ─► JSON ─ shapes ─► entries ─ legacy ─ walk (names, variables) ─ check (schemas) ─► Document
 //!                   └── positions, read a second time only where a mistake needs its line
 //! ```
 //!
 //! Read in this order: [`document`] (what comes out), `read` (the order of things), `parse` (text to JSON),
-//! `shapes` (the two shapes of a file), `walk` and `substitute` (keys and `${VAR}`), `connector`, `check`
-//! and `parameters` (schemas), `problems` and `positions` (mistakes and where they are), and the way back, [`write()`].
+//! `shapes` (the two shapes of a file), `legacy` (earlier spellings), `walk` and `substitute` (keys and `${VAR}`),
+//! `connector`, `check` and `parameters` (schemas), `problems` and `positions` (mistakes and where they are), and the way back, [`write()`].
 //!
 //! Invariant: nothing here reads the environment or a store; both are handed in. No message of this crate quotes a secret.
 
 mod check;
 mod connector;
 pub mod document;
+mod legacy;
 mod parameters;
 mod parse;
 mod positions;
@@ -23,6 +24,7 @@ mod shapes;
 mod substitute;
 mod walk;
 mod write;
+mod written;
 
 pub use document::{ActionDraft, ConnectionDraft, Context, Document, Format, SecretsMode};
 pub use read::{read_file, read_text};

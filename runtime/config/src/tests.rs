@@ -8,6 +8,7 @@ use crate::{
     fixture::{env, mistakes, read, read_in, refused},
 };
 
+mod legacy;
 mod mistakes;
 
 /// The example of the first seed, to the letter.

@@ -13,9 +13,11 @@ use serde_json::Value;
 
 use crate::{
     Context, SecretsMode,
+    legacy::Legacy,
     parse::shown,
     problems::{Problems, child, is_within},
     substitute,
+    written::{Member, Written, last_segment},
 };
 
 /// The pass over one entry.
@@ -31,9 +33,6 @@ pub(crate) struct Walk<'a> {
     /// Pointers in the result at which something was reported already.
     reported: Vec<String>,
 }
-
-/// A member as written: its key, its value and its pointer in the file.
-type Member = (String, Value, String);
 
 /// A place in the file and in the result.
 #[derive(Clone, Copy)]
@@ -53,26 +52,40 @@ impl<'a> Walk<'a> {
         Self { context, problems, root: root.to_owned(), defaults, moved: Vec::new(), reported: Vec::new() }
     }
 
+    /// A connection's fields.
+    pub(crate) fn connection(&mut self, fields: JsonObject, view: &SchemaView<'_>) -> JsonObject {
+        let members = self.unwrapped(fields, view);
+        let members = self.legacy(view).connection(members);
+        self.members(members, Some(view), "")
+    }
+
+    /// An action's fields.
+    pub(crate) fn action(&mut self, fields: JsonObject, view: &SchemaView<'_>) -> JsonObject {
+        let members = self.unwrapped(fields, view);
+        let members = self.legacy(view).action(members);
+        self.members(members, Some(view), "")
+    }
+
+    fn legacy<'v>(&'v mut self, view: &'v SchemaView<'_>) -> Legacy<'v> {
+        let defaults = self.defaults.as_ref();
+        Legacy { context: self.context, problems: self.problems, view, defaults }
+    }
+
     /// The entry's fields, those of its `config` wrapper included.
-    pub(crate) fn entry(&mut self, fields: JsonObject, view: &SchemaView<'_>) -> JsonObject {
-        let root = self.root.clone();
-        let mut members: Vec<Member> = Vec::new();
-        for (key, value) in fields {
-            let from = child(&root, &key);
-            if key != "config" || view.property_names().any(|name| name == "config") {
-                members.push((key, value, from));
+    fn unwrapped(&mut self, fields: JsonObject, view: &SchemaView<'_>) -> Vec<Member> {
+        let mut members = Vec::new();
+        for mut member in Member::all(fields, &self.root) {
+            if member.key != "config" || view.property_names().any(|name| name == "config") {
+                members.push(member);
                 continue;
             }
-            match value {
-                Value::Object(inner) => members.extend(inner.into_iter().map(|(key, value)| {
-                    let from = child(&from, &key);
-                    (key, value, from)
-                })),
-                Value::Null => {}
-                _ => self.problems.value(&from, "'config' must hold fields", None),
+            match member.take_members() {
+                Some(inner) => members.extend(inner),
+                None if member.is_null() => {}
+                None => self.problems.value(&member.at, "'config' must hold fields", None),
             }
         }
-        self.members(members, Some(view), "")
+        members
     }
 
     /// Where in the file the value at `pointer` of the result was written.
@@ -82,6 +95,11 @@ impl<'a> Walk<'a> {
             Some((to, from)) => format!("{from}{}", pointer.strip_prefix(to.as_str()).unwrap_or("")),
             None => format!("{}{pointer}", self.root),
         }
+    }
+
+    /// The key of the value at `pointer` of the result as it was written.
+    pub(crate) fn written_key(&self, pointer: &str) -> String {
+        last_segment(&self.source(pointer))
     }
 
     /// Reports a mistake with the value at `pointer` of the result, unless a variable or key failed there already.
@@ -103,33 +121,50 @@ impl<'a> Walk<'a> {
     }
 
     fn members(&mut self, members: Vec<Member>, view: Option<&SchemaView<'_>>, to: &str) -> JsonObject {
-        let written: HashSet<String> = members.iter().map(|(key, ..)| key.clone()).collect();
+        let written: HashSet<String> = members.iter().map(|member| member.key.clone()).collect();
         let mut out = JsonObject::new();
-        // The spelling each name was first written in.
-        let mut spelt: HashMap<String, String> = HashMap::new();
-        for (key, value, from) in members {
-            let Some(name) = self.name(&key, &written, view, &from) else {
+        // Where each name was first written.
+        let mut first_at: HashMap<String, String> = HashMap::new();
+        for member in members {
+            let Some(name) = self.name(&member.key, &written, view, &member.at) else {
                 continue;
             };
             let to = child(to, &name);
-            if let Some(first) = spelt.insert(name.clone(), key.clone()) {
-                let message = if first == key {
-                    format!("'{}' is given twice, once within 'config'", shown(&key))
-                } else {
-                    format!("'{}' and '{}' are the same", shown(&key), shown(&first))
-                };
-                self.problems.key(&from, message, Some("keep one of the two".into()));
+            if let Some(first) = first_at.insert(name.clone(), member.at.clone()) {
+                self.problems.key(&member.at, twice(&member.at, &first), Some("keep one of the two".into()));
                 continue;
             }
-            if child(&self.source(to.rsplit_once('/').map_or("", |(parent, _)| parent)), &name) != from {
-                self.moved.push((to.clone(), from.clone()));
-            }
+            self.note_move(&to, &member.at);
             let defaults = self.defaults.clone().filter(|_| to == "/defaults");
             let below = defaults.or_else(|| view.and_then(|view| view.property(&name)));
-            let value = self.value(value, below.as_ref(), At { from: &from, to: &to });
+            let value = self.written(member.value, below.as_ref(), At { from: &member.at, to: &to });
             out.insert(name, value);
         }
         out
+    }
+
+    /// Remembers where the value at `to` of the result was written, if not where its parent was.
+    fn note_move(&mut self, to: &str, from: &str) {
+        let (parent, segment) = to.rsplit_once('/').unwrap_or_default();
+        if format!("{}/{segment}", self.source(parent)) != from {
+            self.moved.push((to.to_owned(), from.to_owned()));
+        }
+    }
+
+    fn written(&mut self, value: Written, view: Option<&SchemaView<'_>>, at: At<'_>) -> Value {
+        match value {
+            Written::Value(value) => self.value(value, view, at),
+            Written::Object(members) => Value::Object(self.members(members, view, at.to)),
+            Written::List(items) => {
+                let view = view.and_then(SchemaView::item);
+                let item = |(index, (item, from)): (usize, (Value, String))| {
+                    let to = child(at.to, &index.to_string());
+                    self.note_move(&to, &from);
+                    self.value(item, view.as_ref(), At { from: &from, to: &to })
+                };
+                Value::Array(items.into_iter().enumerate().map(item).collect())
+            }
+        }
     }
 
     /// The present name of `key`; none, and a report, if there is none and it is not clear which was meant.
@@ -167,11 +202,7 @@ impl<'a> Walk<'a> {
                     self.check_reference(&object, at);
                 }
                 let view = view.filter(|_| !is_secret);
-                let members = object.into_iter().map(|(key, value)| {
-                    let from = child(at.from, &key);
-                    (key, value, from)
-                });
-                Value::Object(self.members(members.collect(), view, at.to))
+                Value::Object(self.members(Member::all(object, at.from), view, at.to))
             }
             Value::Array(items) => {
                 let view = view.and_then(SchemaView::item);
@@ -220,6 +251,17 @@ impl<'a> Walk<'a> {
             self.reported.push(at.to.to_owned());
         }
     }
+}
+
+/// What to say of one field written at two places.
+fn twice(at: &str, first: &str) -> String {
+    let (key, other) = (last_segment(at), last_segment(first));
+    if key != other {
+        return format!("'{}' and '{}' are the same", shown(&key), shown(&other));
+    }
+    let deeper = if at.matches('/').count() > first.matches('/').count() { at } else { first };
+    let parent = deeper.rsplit_once('/').map_or("", |(parent, _)| parent);
+    format!("'{}' is given twice, once within '{}'", shown(&key), shown(&last_segment(parent)))
 }
 
 /// Reports a key that is not known.
