@@ -3,7 +3,7 @@
 //! | content type | body |
 //! |---|---|
 //! | JSON (`application/json`, `…+json`) that is valid | as it came |
-//! | text, and anything of a textual type, in UTF-8 or Latin-1 | a string |
+//! | text, and anything of a textual type, in a charset of [`crate::charset`] (a byte order mark decides first) | a string |
 //! | anything else | `{"base64": "…"}` |
 //! | (empty) | `null` |
 //!
@@ -11,46 +11,119 @@
 //! which cannot be and is always a list. Invariant: the result is JSON whatever the server sent, and a JSON body is
 //! in it byte for byte.
 
+use std::borrow::Cow;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
-use openact_connector::{Json, Request};
+use openact_connector::Json;
 use serde_json::value::RawValue;
 
-type Headers = [(String, Vec<u8>)];
+use crate::{charset::Charset, json::push_string};
+
+pub(crate) type Headers = [(String, Vec<u8>)];
+
+/// What a body is to the caller.
+#[derive(Debug)]
+pub(crate) enum Content<'a> {
+    Empty,
+    Json(Cow<'a, str>),
+    Text(Cow<'a, str>),
+    Binary(&'a [u8]),
+}
 
 /// What a response is to the caller.
 pub fn result(status: u16, headers: &Headers, body: &[u8]) -> Json {
-    let mut out = String::with_capacity(body.len() + body.len() / 8 + 64 + 96 * headers.len());
-    out.push_str("{\"status_code\":");
-    out.push_str(&status.to_string());
-    out.push_str(",\"headers\":");
-    push_headers(&mut out, headers);
-    out.push_str(",\"body\":");
-    let content_type =
-        headers.iter().find(|(name, _)| name == "content-type").map_or_else(String::new, |(_, v)| latin1(v));
-    push_body(&mut out, &content_type, body);
-    out.push('}');
-    Json::from_text(out)
+    Content::of(headers, body).result(status, headers)
 }
 
-/// What would have been sent.
-pub(crate) fn dry_run(request: &Request) -> Json {
-    let mut out = String::from("{\"dry_run\":true,\"request\":{\"method\":");
-    push_string(&mut out, &request.method);
-    out.push_str(",\"url\":");
-    push_string(&mut out, &request.url);
-    let headers: Vec<_> =
-        request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
-    out.push_str(",\"headers\":");
-    push_headers(&mut out, &headers);
-    out.push_str(",\"body\":");
-    let content_type =
-        headers.iter().find(|(name, _)| name == "content-type").map_or_else(String::new, |(_, v)| latin1(v));
-    push_body(&mut out, &content_type, request.body.as_deref().unwrap_or_default());
-    out.push_str("}}");
-    Json::from_text(out)
+/// The content type, without parameters and in lower case.
+pub(crate) fn essence(headers: &Headers) -> String {
+    split(&content_type(headers)).0
 }
 
-fn push_headers(out: &mut String, headers: &Headers) {
+impl<'a> Content<'a> {
+    /// Of a body, by the type that the headers say.
+    pub(crate) fn of(headers: &Headers, body: &'a [u8]) -> Self {
+        if body.is_empty() {
+            return Self::Empty;
+        }
+        let (essence, label) = split(&content_type(headers));
+        let says_json = is_json(&essence);
+        if !is_textual(&essence) {
+            return Self::Binary(body);
+        }
+        let charset = match label.as_deref().map(Charset::of) {
+            Some(Some(charset)) => charset,
+            // JSON between systems is UTF-8 (RFC 8259 section 8.1), whatever is said about it.
+            Some(None) if !says_json => return Self::Binary(body),
+            _ => Charset::Utf8,
+        };
+        let (charset, bytes) = match Charset::marked(body) {
+            Some((Charset::Utf8, bytes)) => (Charset::Utf8, bytes),
+            Some(marked) if !says_json || label.is_some() => marked,
+            _ => (charset, body),
+        };
+        match charset.decode(bytes) {
+            None => Self::Binary(body),
+            Some(text) if text.is_empty() => Self::Empty,
+            Some(text) if says_json => as_json(text),
+            Some(text) => Self::Text(text),
+        }
+    }
+
+    /// The result of a call with this body.
+    pub(crate) fn result(&self, status: u16, headers: &Headers) -> Json {
+        let mut out = String::with_capacity(self.length() + 64 + 96 * headers.len());
+        out.push_str("{\"status_code\":");
+        out.push_str(&status.to_string());
+        out.push_str(",\"headers\":");
+        push_headers(&mut out, headers);
+        out.push_str(",\"body\":");
+        self.push(&mut out);
+        out.push('}');
+        Json::from_text(out)
+    }
+
+    /// Appends it as JSON.
+    pub(crate) fn push(&self, out: &mut String) {
+        match self {
+            Self::Empty => out.push_str("null"),
+            Self::Json(json) => out.push_str(json),
+            Self::Text(text) => push_string(out, text),
+            Self::Binary(bytes) => {
+                out.push_str("{\"base64\":\"");
+                STANDARD.encode_string(bytes, out);
+                out.push_str("\"}");
+            }
+        }
+    }
+
+    /// About as many bytes as it has as JSON.
+    fn length(&self) -> usize {
+        match self {
+            Self::Empty => 4,
+            Self::Json(json) => json.len(),
+            Self::Text(text) => text.len() + text.len() / 8,
+            Self::Binary(bytes) => bytes.len() / 3 * 4 + 32,
+        }
+    }
+}
+
+fn as_json(text: Cow<'_, str>) -> Content<'_> {
+    match text {
+        Cow::Borrowed(text) => match serde_json::from_str::<&RawValue>(text) {
+            Ok(json) => Content::Json(json.get().into()),
+            Err(_) => Content::Text(text.into()),
+        },
+        Cow::Owned(text) => {
+            match serde_json::from_str::<&RawValue>(&text).map(|json| json.get().to_owned()) {
+                Ok(json) => Content::Json(json.into()),
+                Err(_) => Content::Text(text.into()),
+            }
+        }
+    }
+}
+
+pub(crate) fn push_headers(out: &mut String, headers: &Headers) {
     out.push('{');
     for (index, (name, _)) in headers.iter().enumerate() {
         if headers.iter().take(index).any(|(earlier, _)| earlier == name) {
@@ -76,26 +149,27 @@ fn push_headers(out: &mut String, headers: &Headers) {
     out.push('}');
 }
 
-fn push_body(out: &mut String, content_type: &str, body: &[u8]) {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    if body.is_empty() {
-        return out.push_str("null");
-    }
-    let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
-    let essence = essence.trim().to_ascii_lowercase();
-    let says_json = essence == "application/json" || essence == "text/json" || essence.ends_with("+json");
-    if says_json && let Ok(json) = serde_json::from_slice::<&RawValue>(body) {
-        return out.push_str(json.get());
-    }
-    match std::str::from_utf8(body) {
-        Ok(text) if is_textual(&essence) => push_string(out, text),
-        Err(_) if essence.starts_with("text/") && is_latin1(parameters) => push_string(out, &latin1(body)),
-        _ => {
-            out.push_str("{\"base64\":\"");
-            STANDARD.encode_string(body, out);
-            out.push_str("\"}");
-        }
-    }
+fn content_type(headers: &Headers) -> Cow<'_, str> {
+    headers
+        .iter()
+        .find(|(name, _)| name == "content-type")
+        .map_or(Cow::Borrowed(""), |(_, value)| latin1(value))
+}
+
+/// The type in lower case, and the charset.
+fn split(content_type: &str) -> (String, Option<String>) {
+    let mut parameters = content_type.split(';');
+    let essence = parameters.next().unwrap_or_default().trim().to_ascii_lowercase();
+    let charset = parameters.find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let value = value.trim().trim_matches('"');
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.to_owned())
+    });
+    (essence, charset)
+}
+
+fn is_json(essence: &str) -> bool {
+    essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
 }
 
 /// Types whose content is text. An answer without a type is text if it can be.
@@ -119,37 +193,10 @@ fn is_textual(essence: &str) -> bool {
         )
 }
 
-fn is_latin1(parameters: &str) -> bool {
-    let parameters = parameters.to_ascii_lowercase().replace(['"', ' '], "");
-    parameters.split(';').any(|p| matches!(p, "charset=iso-8859-1" | "charset=latin1" | "charset=us-ascii"))
-}
-
 /// UTF-8, else each byte as the character of its number, which is what HTTP once meant (RFC 9110 section 5.5).
-fn latin1(bytes: &[u8]) -> String {
+fn latin1(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => bytes.iter().copied().map(char::from).collect(),
+        Ok(text) => text.into(),
+        Err(_) => bytes.iter().copied().map(char::from).collect::<String>().into(),
     }
-}
-
-/// Appends `text` as a JSON string (RFC 8259 section 7).
-fn push_string(out: &mut String, text: &str) {
-    out.push('"');
-    let mut rest = text;
-    while let Some(at) = rest.find(|c: char| c < ' ' || c == '"' || c == '\\') {
-        let (plain, after) = rest.split_at(at);
-        out.push_str(plain);
-        let mut characters = after.chars();
-        match characters.next() {
-            Some('\n') => out.push_str("\\n"),
-            Some('\r') => out.push_str("\\r"),
-            Some('\t') => out.push_str("\\t"),
-            Some(c @ ('"' | '\\')) => out.extend(['\\', c]),
-            Some(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            None => {}
-        }
-        rest = characters.as_str();
-    }
-    out.push_str(rest);
-    out.push('"');
 }

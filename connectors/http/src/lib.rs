@@ -1,26 +1,47 @@
-//! The `http` connector: one request to an HTTP API, described by a connection and an action.
+//! The `http` connector: requests to an HTTP API, described by a connection and an action.
 //!
 //! | module | job |
 //! |---|---|
 //! | [`config`] | the fields of a connection and an action |
+//! | `request` | from an action and its input to the request that is sent |
+//! | `template`, `variables` | `{{name}}` in headers, query, cookies and body |
 //! | [`url`] | base URL, path template and query into one URL that cannot leave the base |
-//! | [`body`] | the request's body |
-//! | [`answer`] | the response as a result |
+//! | `cookies`, `body`, `multipart` | the rest of the request |
+//! | [`response`], [`answer`] | what is accepted as an answer, and what of it is the result |
+//! | [`pagination`], [`link`] | page after page |
+//! | `lines` | JSON line by line, as it arrives |
+//! | [`charset`], [`json`], [`pairs`] | text as bytes, JSON by place, names with values |
 //!
-//! Credentials, connection defaults, timeouts and limits are the host's. Invariant: a request goes to the origin of
-//! the connection's `base_url` and below its path, whatever the action and the caller say.
+//! Credentials, connection defaults, header policy, retry, timeouts, limits, decompression and dry runs are the
+//! host's. Invariant: a request goes to the origin of the connection's `base_url` and, but for the links of pages,
+//! below its path, whatever the action, the caller and the server say.
 
 pub mod answer;
-pub mod body;
+mod body;
+pub mod charset;
 pub mod config;
+mod cookies;
+pub mod json;
+mod lines;
+pub mod link;
+mod multipart;
+pub mod pagination;
+pub mod pairs;
+mod request;
+pub mod response;
+mod template;
 pub mod url;
+pub mod variables;
 
 use openact_connector::{
-    Call, Capability, Connector, Failure, Host, HostError, Json, Manifest, Operation, Request,
-    UpstreamFailure, http::RedirectPolicy, log::Level,
+    Call, Capability, Connector, Failure, Host, Json, Manifest, Operation, Request, UpstreamFailure,
 };
 
-use crate::config::{Action, Connection, Input};
+use crate::{
+    config::{Action, Connection, Input},
+    pairs::Pairs,
+    variables::Variables,
+};
 
 /// The connector.
 pub struct Http;
@@ -29,16 +50,17 @@ impl Connector for Http {
     type Connection = Connection;
 
     fn manifest() -> Manifest<Connection> {
-        let request = Operation::new("request", "send one HTTP request", request);
+        let request =
+            Operation::new("request", "send one HTTP request, or one for each page of a list", request);
         Manifest::new("http", env!("CARGO_PKG_VERSION"), "HTTP APIs")
-            .needs(&[Capability::Http])
-            .operation(request.overridable(&["headers", "query", "body"]))
+            .needs(&[Capability::Http, Capability::Emit])
+            .operation(request.overridable(&["headers", "query", "cookies", "body"]))
     }
 
     /// Asks for the base URL itself. That it is not found is no fault: the server was reached and said so.
     fn check(connection: Connection, host: &dyn Host) -> Result<Json, Failure> {
-        let url =
-            url::build(&connection.base_url, "", &config::Pairs::default(), &Json::from_text("{}".into()))?;
+        let nothing = Json::from_text("{}".into());
+        let url = url::build(&connection.base_url, "", &Pairs::default(), &Variables::of(&nothing))?;
         let response = host.send(Request::get(&url))?;
         let said = || format!("GET {url} was answered with {}", response.status);
         match response.status {
@@ -55,33 +77,16 @@ impl Connector for Http {
 }
 
 fn request(call: Call<Connection, Action, Input>, host: &dyn Host) -> Result<Json, Failure> {
-    let Call { connection, action, input: Input(input), .. } = call;
-    let mut request = Request::new(
-        config::method(&action.method)?,
-        url::build(&connection.base_url, &action.path, &action.query, &input)?,
-    );
-    if action.follow_redirects {
-        request.redirects = RedirectPolicy::Follow;
+    let Call { connection, mut action, input: Input(input), .. } = call;
+    let (outgoing, sender) = request::prepare(&connection, &mut action, &input, host)?;
+    if let Some(pagination) = &action.pagination {
+        return pagination::run(pagination, &action.response, outgoing, &sender);
     }
-    for (name, values) in action.headers.0 {
-        request.headers.extend(values.into_iter().map(|value| (name.clone(), value.into_bytes())));
+    let response = sender.send(outgoing)?;
+    if lines::are_in(&response) {
+        return lines::result(response, &action.response, host);
     }
-    match action.body {
-        Some(_) if matches!(request.method.as_str(), "GET" | "HEAD") => {
-            host.log(Level::Warn, &format!("the body is left out: {} has none", request.method), None);
-        }
-        Some(body) => body::attach(&mut request, body, action.body_type, &input)?,
-        None => {}
-    }
-    if call.dry_run {
-        return Ok(answer::dry_run(&request));
-    }
-    let mut response = host.send(request).map_err(|error| match error {
-        HostError::InvalidRequest(message) => body::blame(&input, &["headers", "query"], message),
-        other => other.into(),
-    })?;
-    let body = response.take_body()?;
-    Ok(answer::result(response.status, &response.headers, &body))
+    action.response.result(response)
 }
 
 openact_connector::export!(Http);

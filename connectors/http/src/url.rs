@@ -7,26 +7,33 @@
 //! | both, and after variables are filled in | `.` and `..` segments, also as `%2e` |
 //!
 //! `https://x/api/v1` and `/users` are `https://x/api/v1/users`. A `{name}` in the path is the input's field
-//! `path.name`, else `name`: text, a number or a boolean, with everything but unreserved characters (RFC 3986 section
+//! `path.name`, else `name`, else what the names between its dots lead to: text, a number or a boolean, with everything but unreserved characters (RFC 3986 section
 //! 2.3) percent-encoded, so that it stays one segment. Query parameters come from the base, the path and `query`; a
 //! later one replaces an earlier of its name.
 //!
 //! Invariant: the result begins with scheme and authority of the base, letter by letter, and then `/`.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write};
+use std::{borrow::Cow, fmt::Write};
 
-use openact_connector::{Failure, Json};
-use serde_json::{Value, value::RawValue};
+use openact_connector::Failure;
 
-use crate::config::Pairs;
+use crate::{
+    pairs::Pairs,
+    variables::{Value, Variables},
+};
 
 /// The URL of a request.
-pub fn build(base_url: &str, path: &str, query: &Pairs, input: &Json) -> Result<String, Failure> {
+pub fn build(
+    base_url: &str,
+    path: &str,
+    query: &Pairs,
+    variables: &Variables<'_>,
+) -> Result<String, Failure> {
     let base = Base::parse(base_url)?;
     check_template(path)?;
     let (path, path_query) = path.split_once('?').unwrap_or((path, ""));
-    let path = fill(path, input, Place::Path)?;
-    let path_query = fill(path_query, input, Place::Query)?;
+    let path = fill(path, variables, Place::Path)?;
+    let path_query = fill(path_query, variables, Place::Query)?;
 
     let mut url = String::with_capacity(base_url.len() + path.len() + path_query.len() + 64);
     url.push_str(base.origin);
@@ -41,15 +48,34 @@ pub fn build(base_url: &str, path: &str, query: &Pairs, input: &Json) -> Result<
     Ok(url)
 }
 
-struct Base<'a> {
+/// `fields` as a form (WHATWG URL, "application/x-www-form-urlencoded serializing").
+pub(crate) fn form(fields: &Pairs) -> String {
+    let keep = |b: u8| b.is_ascii_alphanumeric() || b"-._*".contains(&b);
+    let mut out = String::new();
+    for (name, values) in &fields.0 {
+        for value in values {
+            if !out.is_empty() {
+                out.push('&');
+            }
+            push_where(&mut out, name, keep);
+            out.push('=');
+            push_where(&mut out, value, keep);
+        }
+    }
+    // A space is all that is written as %20: a percent sign of the text itself is %25.
+    out.replace("%20", "+")
+}
+
+/// A base URL in its parts.
+pub(crate) struct Base<'a> {
     /// Scheme and authority, as written.
-    origin: &'a str,
+    pub(crate) origin: &'a str,
     path: &'a str,
     query: &'a str,
 }
 
 impl<'a> Base<'a> {
-    fn parse(text: &'a str) -> Result<Self, Failure> {
+    pub(crate) fn parse(text: &'a str) -> Result<Self, Failure> {
         let bad = |what: &str| Failure::InvalidConfig(format!("base_url '{}' {what}", text.escape_debug()));
         let (scheme, rest) =
             text.split_once("://").ok_or_else(|| bad("is not a URL such as https://api.example.com"))?;
@@ -112,10 +138,10 @@ enum Place {
 }
 
 /// Replaces every `{name}` of `template` and encodes what a URL cannot hold as it is.
-fn fill(template: &str, input: &Json, place: Place) -> Result<String, Failure> {
+fn fill(template: &str, variables: &Variables<'_>, place: Place) -> Result<String, Failure> {
     let mut filled = String::with_capacity(template.len() + 32);
     let mut rest = template;
-    let mut variables = None;
+    let mut filled_in = false;
     while let Some((literal, after)) = rest.split_once('{') {
         let name = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
         let (variable, after) = after
@@ -128,10 +154,8 @@ fn fill(template: &str, input: &Json, place: Place) -> Result<String, Failure> {
                 ))
             })?;
         push_literal(&mut filled, literal);
-        if variables.is_none() {
-            variables = Some(Variables::of(input)?);
-        }
-        let value = variables.as_ref().map_or_else(|| missing(variable), |found| found.get(variable))?;
+        let value = value_of(variable, variables)?;
+        filled_in = true;
         if value.is_empty() && place == Place::Path {
             // An empty segment would name another resource, such as the list instead of one of its members.
             return Err(Failure::InvalidInput(format!(
@@ -142,7 +166,7 @@ fn fill(template: &str, input: &Json, place: Place) -> Result<String, Failure> {
         rest = after;
     }
     push_literal(&mut filled, rest);
-    if place == Place::Path && variables.is_some() && (has_dot_segment(&filled) || filled.starts_with("//")) {
+    if place == Place::Path && filled_in && (has_dot_segment(&filled) || filled.starts_with("//")) {
         return Err(Failure::InvalidInput(format!(
             "the input would turn the path '{template}' into another"
         )));
@@ -150,38 +174,16 @@ fn fill(template: &str, input: &Json, place: Place) -> Result<String, Failure> {
     Ok(filled)
 }
 
-/// The members of the input that a path may name, unparsed.
-struct Variables<'a> {
-    top: BTreeMap<String, &'a RawValue>,
-    path: BTreeMap<String, &'a RawValue>,
-}
-
-impl<'a> Variables<'a> {
-    fn of(input: &'a Json) -> Result<Self, Failure> {
-        let top: BTreeMap<String, &RawValue> = serde_json::from_str(input.as_str())
-            .map_err(|_| Failure::InvalidInput("the input must be an object".into()))?;
-        // Where `path` is not an object it is an ordinary field, which may itself be a variable.
-        let path = top.get("path").and_then(|path| serde_json::from_str(path.get()).ok()).unwrap_or_default();
-        Ok(Self { top, path })
+fn value_of<'a>(name: &str, variables: &Variables<'a>) -> Result<Cow<'a, str>, Failure> {
+    match variables.of_path(name)?.map(Value::of) {
+        Some(Value::Text(text)) => Ok(text),
+        Some(Value::Compound) => Err(Failure::InvalidInput(format!(
+            "'{name}' must be text, a number or a boolean to be in a path"
+        ))),
+        Some(Value::Null) | None => Err(Failure::InvalidInput(format!(
+            "'{name}' is missing in the input, and the action's path needs it"
+        ))),
     }
-
-    fn get(&self, name: &str) -> Result<Cow<'a, str>, Failure> {
-        let Some(raw) = self.path.get(name).or_else(|| self.top.get(name)) else {
-            return missing(name);
-        };
-        match serde_json::from_str(raw.get()) {
-            Ok(Value::String(text)) => Ok(text.into()),
-            Ok(Value::Number(_) | Value::Bool(_)) => Ok(raw.get().into()),
-            Ok(Value::Null) => missing(name),
-            _ => Err(Failure::InvalidInput(format!(
-                "'{name}' must be text, a number or a boolean to be in a path"
-            ))),
-        }
-    }
-}
-
-fn missing<T>(name: &str) -> Result<T, Failure> {
-    Err(Failure::InvalidInput(format!("'{name}' is missing in the input, and the action's path needs it")))
 }
 
 fn push_query(url: &mut String, base: &str, path: &str, query: &Pairs) {
@@ -254,7 +256,7 @@ fn push_encoded(out: &mut String, text: &str) {
 }
 
 /// Appends what the author of the configuration wrote, encoding only what a URL cannot hold.
-fn push_literal(out: &mut String, text: &str) {
+pub(crate) fn push_literal(out: &mut String, text: &str) {
     push_where(out, text, |b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%[]".contains(&b));
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     HostError, Json, Request, Response,
-    bindings::openact::connector::{http, log},
+    bindings::openact::connector::{http, log, output},
     log::Level,
 };
 
@@ -13,6 +13,10 @@ pub trait Host {
 
     /// Writes one line of diagnostics. `fields` is a JSON object.
     fn log(&self, level: Level, message: &str, fields: Option<&Json>);
+
+    /// Hands one item to the caller while the call runs, and waits while the caller is slower. Answers `unsupported`
+    /// where the caller takes no stream: the items then belong into the result. Needs [`crate::Capability::Emit`].
+    fn emit(&self, item: &Json) -> Result<(), HostError>;
 }
 
 /// The real one: the component's imports.
@@ -25,5 +29,9 @@ impl Host for ComponentHost {
 
     fn log(&self, level: Level, message: &str, fields: Option<&Json>) {
         log::write(level, message, fields.map(Json::as_str).unwrap_or_default());
+    }
+
+    fn emit(&self, item: &Json) -> Result<(), HostError> {
+        output::emit(item.as_str())
     }
 }

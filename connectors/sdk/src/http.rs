@@ -106,6 +106,20 @@ impl Response {
         Ok(body)
     }
 
+    /// Like [`Response::take_body`], but none if the body is longer than `bytes_max`; what is left is not read.
+    pub fn take_body_within(&mut self, bytes_max: u64) -> Result<Option<Vec<u8>>, HostError> {
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let mut body = std::mem::take(&mut self.first);
+        let mut rest = self.rest.take();
+        while body.len() <= bytes_max {
+            match rest.as_mut().map(|rest| rest.read(READ_BYTES_MAX)).transpose()?.flatten() {
+                Some(part) => body.extend_from_slice(&part),
+                None => return Ok(Some(body)),
+            }
+        }
+        Ok(None)
+    }
+
     /// The next part of the body, at most 1 MiB; none at the end.
     pub fn read(&mut self) -> Result<Option<Vec<u8>>, HostError> {
         if !self.first.is_empty() {
@@ -125,23 +139,31 @@ impl Response {
         })
     }
 
-    /// The answer, unless its status is an error: 401 and 403 are `unauthenticated`, 429 is `rate-limited`, the rest
-    /// from 400 on `upstream`.
+    /// The answer, unless its status is an error (see [`Response::failure`]).
     pub fn success(self) -> Result<Self, Failure> {
+        match self.failure() {
+            Some(failure) => Err(failure),
+            None => Ok(self),
+        }
+    }
+
+    /// What the status says went wrong: 401 and 403 are `unauthenticated`, 429 is `rate-limited`, the rest from 400 on
+    /// `upstream`.
+    pub fn failure(&self) -> Option<Failure> {
         match self.status {
-            status @ (401 | 403) => Err(Failure::Unauthenticated(format!("the server answered {status}"))),
+            status @ (401 | 403) => Some(Failure::Unauthenticated(format!("the server answered {status}"))),
             429 => {
                 // The form with a date is left out: the host's clock decides how long to wait, not ours.
                 let seconds = self.header("retry-after").and_then(|text| text.trim().parse::<u64>().ok());
-                Err(Failure::RateLimited(seconds.map(|seconds| seconds.saturating_mul(1000))))
+                Some(Failure::RateLimited(seconds.map(|seconds| seconds.saturating_mul(1000))))
             }
-            status @ 400.. => Err(Failure::Upstream(UpstreamFailure {
+            status @ 400.. => Some(Failure::Upstream(UpstreamFailure {
                 code: Some(status.to_string()),
                 message: format!("the server answered {status}"),
                 details: None,
                 retryable: matches!(status, 408 | 500 | 502 | 503 | 504),
             })),
-            _ => Ok(self),
+            _ => None,
         }
     }
 }

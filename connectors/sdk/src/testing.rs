@@ -20,6 +20,8 @@ pub struct FakeHost {
     script: RefCell<VecDeque<Result<Response, HostError>>>,
     requests: RefCell<Vec<Request>>,
     lines: RefCell<Vec<(Level, String)>>,
+    /// Where the caller takes a stream.
+    emitted: Option<RefCell<Vec<Value>>>,
 }
 
 impl FakeHost {
@@ -53,6 +55,18 @@ impl FakeHost {
         self
     }
 
+    /// Lets the caller take a stream: [`Host::emit`] succeeds, and [`FakeHost::emitted`] has the items.
+    #[must_use]
+    pub fn streaming(mut self) -> Self {
+        self.emitted = Some(RefCell::default());
+        self
+    }
+
+    /// The items that were emitted, in order.
+    pub fn emitted(&self) -> Vec<Value> {
+        self.emitted.as_ref().map(|items| items.borrow().clone()).unwrap_or_default()
+    }
+
     /// The requests that were sent, in order.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.borrow().clone()
@@ -73,6 +87,15 @@ impl Host for FakeHost {
 
     fn log(&self, level: Level, message: &str, _fields: Option<&Json>) {
         self.lines.borrow_mut().push((level, message.to_owned()));
+    }
+
+    fn emit(&self, item: &Json) -> Result<(), HostError> {
+        let Some(emitted) = &self.emitted else {
+            return Err(HostError::Unsupported("the caller takes no stream".into()));
+        };
+        let not_json = |error: serde_json::Error| HostError::InvalidRequest(error.to_string());
+        emitted.borrow_mut().push(item.parse().map_err(not_json)?);
+        Ok(())
     }
 }
 

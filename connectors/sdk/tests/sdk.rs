@@ -173,6 +173,31 @@ fn a_body_in_parts_is_read_once() {
 }
 
 #[test]
+fn a_body_is_not_read_beyond_what_is_wanted() {
+    let parts = || vec![b"ab".to_vec(), b"cd".to_vec(), b"ef".to_vec()];
+    for (bytes_max, expected) in
+        [(6, Some("abcdef")), (5, None), (4, None), (1, None), (u64::MAX, Some("abcdef"))]
+    {
+        let host = FakeHost::new().respond_in_parts(200, &[], parts());
+        let mut response = host.send(Request::get("https://h")).unwrap();
+        let body = response.take_body_within(bytes_max).unwrap();
+        assert_eq!(body.as_deref(), expected.map(str::as_bytes), "{bytes_max}");
+    }
+}
+
+#[test]
+fn items_are_emitted_where_the_caller_takes_a_stream() {
+    let item = Json::from_text("[1]".into());
+    let host = FakeHost::new();
+    assert!(matches!(host.emit(&item), Err(HostError::Unsupported(_))));
+    assert!(host.emitted().is_empty());
+    let host = host.streaming();
+    host.emit(&item).unwrap();
+    assert!(matches!(host.emit(&Json::from_text("[1".into())), Err(HostError::InvalidRequest(_))));
+    assert_eq!(host.emitted(), [json!([1])]);
+}
+
+#[test]
 fn a_fake_host_without_a_script_denies() {
     assert!(matches!(FakeHost::new().send(Request::get("https://h")), Err(HostError::Denied(_))));
 }

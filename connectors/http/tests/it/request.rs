@@ -1,7 +1,7 @@
 //! What is sent.
 
 use openact_connector::{
-    Failure, HostError, Request,
+    Capability, Failure, HostError, Request,
     http::{CredentialUse, RedirectPolicy},
     log::Level,
     testing::{FakeHost, Invoke, check, describe},
@@ -9,17 +9,7 @@ use openact_connector::{
 use openact_http::Http;
 use serde_json::{Value, json};
 
-use crate::{answering, call};
-
-fn sent(action: Value, input: Value) -> Request {
-    let host = answering();
-    call(action, input, &host).unwrap();
-    host.requests().remove(0)
-}
-
-fn text(request: &Request) -> &str {
-    std::str::from_utf8(request.body.as_deref().unwrap()).unwrap()
-}
+use crate::{answering, call, header, refused, sent, text};
 
 #[test]
 fn an_action_without_fields_gets_the_base_url() {
@@ -117,6 +107,46 @@ fn get_and_head_leave_the_body_out_and_say_so() {
 }
 
 #[test]
+fn cookies_are_one_header_after_those_set_under_headers() {
+    for (action, expected) in [
+        (json!({"cookies": {"a": 1, "b": ["x", true], "none": null}}), Some("a=1; b=x; b=true")),
+        (
+            json!({"cookies": {"a": "\"q\""}, "headers": {"COOKIE": ["x=1", "y=2"]}}),
+            Some("x=1; y=2; a=\"q\""),
+        ),
+        (json!({"cookies": {"a": ""}}), Some("a=")),
+        (json!({"cookies": {}, "headers": {"cookie": "x=1"}}), Some("x=1")),
+        (json!({"cookies": {"a": null}}), None),
+    ] {
+        let request = sent(action.clone(), json!({}));
+        assert_eq!(header(&request, "cookie"), expected, "{action}");
+        assert!(request.headers.len() <= 1, "{action}");
+    }
+}
+
+#[test]
+fn a_cookie_with_an_illegal_character_is_refused_by_place() {
+    for (name, value, place) in [
+        ("a", "x; b=2", "character 2 "),
+        ("a", "x,y", "character 2 "),
+        ("a", "é", "character 1 "),
+        ("a", "\"q\"q\"", "character 3 "),
+        ("a", "x\r\nHost: evil", "character 2 "),
+        ("a b", "x", "name 'a b'"),
+        ("a=b", "x", "name 'a=b'"),
+        ("", "x", "name ''"),
+    ] {
+        let failure = refused(json!({"cookies": {name: value}}), json!({}));
+        assert!(
+            matches!(&failure, Failure::InvalidConfig(text) if text.contains(place)),
+            "{name}={value}: {failure:?}"
+        );
+        let failure = refused(json!({"cookies": {name: value}}), json!({"cookies": {name: value}}));
+        assert!(matches!(&failure, Failure::InvalidInput(_)), "{failure:?}");
+    }
+}
+
+#[test]
 fn redirects_only_where_asked_for() {
     assert_eq!(sent(json!({"follow_redirects": true}), json!({})).redirects, RedirectPolicy::Follow);
 }
@@ -128,19 +158,14 @@ fn unknown_fields_are_refused() {
 }
 
 #[test]
-fn a_dry_run_sends_nothing_and_shows_the_request() {
-    let host = FakeHost::new();
-    let action = json!({"method": "POST", "path": "/u/{id}", "query": {"a": [1, 2]}, "headers": {"X-Y": "z"}, "body": {"k": null}});
+fn in_a_dry_run_the_host_sees_the_same_request() {
+    // The host ends a dry run at `http.send`, where the request is exactly what would go out.
+    let host = answering();
+    let action = json!({"method": "POST", "path": "/u/{id}", "body": {"k": null}});
     let connection = json!({"base_url": "https://h"});
     let result = Invoke { operation: "request", connection, action, input: json!({"id": 7}), dry_run: true };
-    assert_eq!(
-        result.on::<Http>(&host).unwrap(),
-        json!({"dry_run": true, "request": {
-            "method": "POST", "url": "https://h/u/7?a=1&a=2",
-            "headers": {"x-y": "z", "content-type": "application/json"}, "body": {"k": null},
-        }})
-    );
-    assert!(host.requests().is_empty());
+    result.on::<Http>(&host).unwrap();
+    assert_eq!(host.requests().remove(0).url, "https://h/u/7");
 }
 
 #[test]
@@ -185,12 +210,25 @@ fn the_manifest_is_what_the_host_builds_on() {
     assert_eq!(connection["required"], json!(["base_url"]));
     let operation = &manifest.operations[0];
     assert_eq!((operation.name.as_str(), manifest.default_operation.as_str()), ("request", "request"));
-    assert_eq!(operation.overridable, ["headers", "query", "body"]);
+    assert_eq!(operation.overridable, ["headers", "query", "cookies", "body"]);
     let action: Value = serde_json::from_str(&operation.action_schema).unwrap();
     assert_eq!(action["additionalProperties"], false);
     assert_eq!(action["properties"]["query"]["x-aliases"], json!(["query_params"]));
     assert_eq!(action["properties"]["body"]["x-merge"], "replace");
     assert!(action.get("required").is_none());
+    let response = &action["properties"]["response"];
+    assert_eq!(
+        response["properties"]["max_bytes"]["x-aliases"],
+        json!(["max_response_size", "max_body_bytes"])
+    );
+    for section in ["response", "pagination"] {
+        let section = &action["properties"][section];
+        assert_eq!((&section["type"], &section["additionalProperties"]), (&json!("object"), &json!(false)));
+        for (name, property) in section["properties"].as_object().unwrap() {
+            assert!(property["description"].is_string(), "{name}");
+        }
+    }
+    assert_eq!(manifest.needs, [Capability::Http, Capability::Emit]);
     let input: Value = serde_json::from_str(&operation.input_schema).unwrap();
     assert_eq!(input, json!({"type": "object"}));
 }

@@ -51,6 +51,32 @@ fn text_bytes_and_nothing() {
 }
 
 #[test]
+fn text_by_charset() {
+    for (content_type, bytes, expected) in [
+        ("text/plain; charset=utf-8", &b"\xc3\xa9"[..], json!("é")),
+        // What is said counts, not what the bytes could also be; Latin-1 is read as browsers read it.
+        ("text/plain; charset=iso-8859-1", b"\xc3\xa9\x80", json!("Ã©€")),
+        ("text/plain; Charset=\"Windows-1252\"", b"\x93\x81", json!("“\u{81}")),
+        ("text/csv; header=present; charset=utf-16", b"\xff\xfea\0", json!("a")),
+        ("text/csv; charset=utf-16", b"\xfe\xff\0a", json!("a")),
+        ("text/plain; charset=utf-16be", b"\0a\xd8\x3d\xde\0", json!("a😀")),
+        ("text/plain", b"\xff\xfea\0", json!("a")),
+        ("text/plain; charset=utf-16le", b"a\0b", json!({"base64": "YQBi"})),
+        ("text/plain; charset=utf-16le", b"\x3d\xd8", json!({"base64": "Pdg="})),
+        ("text/plain; charset=shift_jis", b"a", json!({"base64": "YQ=="})),
+        ("text/plain; charset=utf-8", b"\xff", json!({"base64": "/w=="})),
+        ("application/json; charset=utf-16", b"\xff\xfe[\0]\0", json!([])),
+        ("application/json; charset=iso-8859-1", b"[\"\xe9\"]", json!(["é"])),
+        ("application/json; charset=klingon", b"[1]", json!([1])),
+        ("text/plain", b"\xef\xbb\xbf", Value::Null),
+        // Bytes are not touched.
+        ("image/png", b"\xef\xbb\xbfx", json!({"base64": "77u/eA=="})),
+    ] {
+        assert_eq!(body(content_type, bytes), expected, "{content_type} {bytes:?}");
+    }
+}
+
+#[test]
 fn headers_of_one_name_are_joined_but_cookies_listed() {
     let headers = [
         ("vary", "a"),

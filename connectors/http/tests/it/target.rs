@@ -1,13 +1,13 @@
 //! Where a request goes: joining, variables, query, and what is refused.
 
 use openact_connector::{Failure, Json};
-use openact_http::{config::Pairs, url::build};
+use openact_http::{config::Pairs, url::build, variables::Variables};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn url(base: &str, path: &str, query: Value, input: Value) -> Result<String, Failure> {
     let query: Pairs = serde_json::from_value(query).unwrap();
-    build(base, path, &query, &Json::from_text(input.to_string()))
+    build(base, path, &query, &Variables::of(&Json::from_text(input.to_string())))
 }
 
 fn joined(base: &str, path: &str) -> String {
@@ -121,6 +121,9 @@ fn variables_are_filled_from_the_input_and_stay_one_segment() {
         ("/u/{id}", json!({"path": {}, "id": "outer"}), "https://h/v1/u/outer"),
         ("/s?q={q}&r=1", json!({"q": "a&b=c"}), "https://h/v1/s?q=a%26b%3Dc&r=1"),
         ("/s?q={q}", json!({"q": ""}), "https://h/v1/s?q="),
+        ("/u/{user.id}", json!({"user": {"id": 3}}), "https://h/v1/u/3"),
+        ("/u/{user.id}", json!({"user.id": "whole", "user": {"id": 3}}), "https://h/v1/u/whole"),
+        ("/u/{ids.1}", json!({"ids": [3, 4]}), "https://h/v1/u/4"),
     ] {
         assert_eq!(filled(path, input.clone()).unwrap(), expected, "{path} with {input}");
     }

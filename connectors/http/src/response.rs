@@ -1,0 +1,227 @@
+//! The `response` section: what is accepted as an answer, and what of it is the result.
+//!
+//! Invariant: what is not accepted is not read further than a person needs to see why.
+
+use std::borrow::Cow;
+
+use openact_connector::{Failure, Json, Response, UpstreamFailure};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer};
+
+use crate::{
+    answer::{self, Content, Headers},
+    json::Pointer,
+};
+
+/// A failure carries this much of the answer's body, bytes; the host drops particulars beyond 64 KiB.
+const FAILURE_BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// The same bound for body and headers each once they are JSON, where a byte may have become six.
+const FAILURE_PART_BYTES_MAX: usize = 28 * 1024;
+
+/// What is asked of an answer.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResponseSettings {
+    /// A longer body is a failure, and is not read to its end.
+    #[serde(alias = "max_response_size", alias = "max_body_bytes")]
+    #[schemars(with = "u64", extend("x-aliases" = ["max_response_size", "max_body_bytes"]))]
+    pub max_bytes: Option<u64>,
+    /// A status such as 200, a range such as "2xx" or "200-299", or a list of them; any other status is a failure.
+    /// Decides alone where it is set.
+    #[serde(alias = "allowed_status_codes", alias = "expected_status")]
+    #[schemars(with = "StatusSet", extend("x-aliases" = ["allowed_status_codes", "expected_status"]))]
+    pub allowed_status: Option<StatusSet>,
+    /// A status from 400 on is a failure instead of a result.
+    pub fail_on_status: bool,
+    /// The part of a JSON body that becomes the result's body, such as /data/items or $.data.items; for answers with a
+    /// status below 400.
+    #[serde(alias = "extract_json_path")]
+    #[schemars(with = "Pointer", extend("x-aliases" = ["extract_json_path"]))]
+    pub extract: Option<Pointer>,
+    /// Whether a body that is neither JSON nor text is a result instead of a failure. Default: true.
+    pub allow_binary: bool,
+}
+
+impl Default for ResponseSettings {
+    fn default() -> Self {
+        Self {
+            max_bytes: None,
+            allowed_status: None,
+            fail_on_status: false,
+            extract: None,
+            allow_binary: true,
+        }
+    }
+}
+
+/// Which statuses, as ranges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusSet(Vec<(u16, u16)>);
+
+impl ResponseSettings {
+    /// The whole answer as a result.
+    pub(crate) fn result(&self, mut response: Response) -> Result<Json, Failure> {
+        self.admit(&mut response, self.failing())?;
+        let body = self.read(&mut response)?;
+        self.result_of(response.status, &response.headers, &body)
+    }
+
+    /// The result, of an answer that was admitted and read.
+    pub(crate) fn result_of(&self, status: u16, headers: &Headers, body: &[u8]) -> Result<Json, Failure> {
+        let content = Content::of(headers, body);
+        if let Content::Binary(_) = content
+            && !self.allow_binary
+        {
+            let kind = answer::essence(headers);
+            return Err(Failure::upstream(format!(
+                "the server answered bytes ({kind}), which response.allow_binary refuses"
+            )));
+        }
+        match &self.extract {
+            Some(place) if status < 400 => Ok(extracted(place, &content)?.result(status, headers)),
+            _ => Ok(content.result(status, headers)),
+        }
+    }
+
+    /// The lowest status that is a failure, where no set is given.
+    pub(crate) fn failing(&self) -> u16 {
+        if self.fail_on_status { 400 } else { u16::MAX }
+    }
+
+    /// Fails unless the status is allowed; from `failing` on it is not, where no set is given.
+    pub(crate) fn admit(&self, response: &mut Response, failing: u16) -> Result<(), Failure> {
+        let status = response.status;
+        let (refused, why) = match &self.allowed_status {
+            Some(allowed) => (!allowed.contains(status), ", which response.allowed_status does not have"),
+            None => (status >= failing, ""),
+        };
+        if !refused {
+            return Ok(());
+        }
+        match response.failure() {
+            Some(Failure::Upstream(upstream)) => {
+                Err(Failure::Upstream(UpstreamFailure { details: Some(details(response)), ..upstream }))
+            }
+            Some(failure) => Err(failure),
+            None => Err(Failure::Upstream(UpstreamFailure {
+                code: Some(status.to_string()),
+                message: format!("the server answered {status}{why}"),
+                details: Some(details(response)),
+                retryable: false,
+            })),
+        }
+    }
+
+    /// The whole body, within its bound.
+    pub(crate) fn read(&self, response: &mut Response) -> Result<Vec<u8>, Failure> {
+        let Some(bytes_max) = self.max_bytes else { return Ok(response.take_body()?) };
+        response.take_body_within(bytes_max)?.ok_or_else(|| too_long(bytes_max))
+    }
+}
+
+/// The failure of an answer beyond `max_bytes`.
+pub(crate) fn too_long(bytes_max: u64) -> Failure {
+    Failure::LimitExceeded(format!("the answer is longer than response.max_bytes ({bytes_max}) allows"))
+}
+
+fn extracted<'a>(place: &Pointer, content: &'a Content<'_>) -> Result<Content<'a>, Failure> {
+    let Content::Json(json) = content else {
+        return Err(Failure::upstream(format!(
+            "the answer is not JSON, and response.extract wants '{place}' of it"
+        )));
+    };
+    match place.find(json) {
+        Some(found) => Ok(Content::Json(found.into())),
+        None => Err(Failure::upstream(format!(
+            "the answer has nothing at '{place}', which response.extract wants"
+        ))),
+    }
+}
+
+/// `{"status_code", "headers", "body"}`, each bounded.
+fn details(response: &mut Response) -> String {
+    let mut body = Vec::new();
+    // What broke off is as good as what was cut.
+    while let Ok(Some(part)) = response.read() {
+        body.extend_from_slice(&part);
+        if body.len() > FAILURE_BODY_BYTES_MAX {
+            break;
+        }
+    }
+    let cut = body.len() > FAILURE_BODY_BYTES_MAX;
+    body.truncate(FAILURE_BODY_BYTES_MAX);
+    if cut
+        && let Err(error) = std::str::from_utf8(&body)
+        && error.error_len().is_none()
+    {
+        body.truncate(error.valid_up_to());
+    }
+    let mut headers = String::new();
+    answer::push_headers(&mut headers, &response.headers);
+    let mut shown = String::new();
+    Content::of(&response.headers, &body).push(&mut shown);
+    let bounded = |text: String, instead: &str| {
+        if text.len() <= FAILURE_PART_BYTES_MAX { text } else { instead.to_owned() }
+    };
+    format!(
+        "{{\"status_code\":{},\"headers\":{},\"body\":{},\"truncated\":{cut}}}",
+        response.status,
+        bounded(headers, "{}"),
+        bounded(shown, "null")
+    )
+}
+
+impl StatusSet {
+    fn contains(&self, status: u16) -> bool {
+        self.0.iter().any(|(first, last)| (*first..=*last).contains(&status))
+    }
+
+    fn add(&mut self, value: &serde_json::Value) -> Result<(), String> {
+        let wrong = || format!("{value} is no status such as 200, \"2xx\" or \"200-299\"");
+        let status = |text: &str| text.parse::<u16>().ok().filter(|status| (100..=599).contains(status));
+        let range = match value {
+            serde_json::Value::Number(number) => status(&number.to_string()).map(|status| (status, status)),
+            serde_json::Value::String(text) => match text.to_ascii_lowercase().strip_suffix("xx") {
+                Some(class) => status(&format!("{class}00")).map(|first| (first, first + 99)),
+                None => {
+                    let (first, last) = text.split_once('-').unwrap_or((text, text));
+                    status(first.trim()).zip(status(last.trim())).filter(|(first, last)| first <= last)
+                }
+            },
+            _ => None,
+        };
+        self.0.push(range.ok_or_else(wrong)?);
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for StatusSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut set = Self(Vec::new());
+        let added = match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::Array(list) => list.iter().try_for_each(|value| set.add(value)),
+            one => set.add(&one),
+        };
+        added.map(|()| set).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for StatusSet {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "StatusSet".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let pattern = "^([1-5][xX]{2}|[1-5][0-9]{2}( *- *[1-5][0-9]{2})?)$";
+        json_schema!({
+            "type": ["integer", "string", "array"],
+            "minimum": 100, "maximum": 599, "pattern": pattern,
+            "items": {"type": ["integer", "string"], "minimum": 100, "maximum": 599, "pattern": pattern},
+        })
+    }
+}
