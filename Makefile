@@ -10,7 +10,7 @@ DENY_VERSION := 0.20.2
 GUESTS := connectors tests/guests
 WASM := --target wasm32-wasip2
 
-.PHONY: help setup demo test bench lint fmt clippy doc deny
+.PHONY: help setup servers demo test bench lint fmt clippy doc deny
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -18,11 +18,14 @@ help: ## list these targets
 setup: ## install the pinned Rust toolchain and its wasm target, if they are missing
 	@sh .ci/setup
 
+servers: ## bring the servers that the tests talk to, if they are missing
+	@sh .ci/servers
+
 demo: setup ## a tour with nothing configured and no network: an allowed call, a denied call, timings
 	cargo run --locked --release -p openact-cli -- demo
 
 # The connectors' own tests run natively, against a fake host; then everything else, with real sandboxes.
-test: setup ## every test, the documentation's examples included
+test: setup servers ## every test, the documentation's examples included
 	cargo test --locked --workspace --manifest-path connectors/Cargo.toml
 	cargo test --locked --workspace
 

@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod chaos;
 mod cli;
 mod cli_hostile;
 mod components;
@@ -19,6 +20,8 @@ mod load;
 mod logged;
 mod readme;
 mod sandbox;
+mod servers;
 mod setup;
 mod tidy;
+mod wasi_http;
 mod wit_compat;

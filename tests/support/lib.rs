@@ -1,5 +1,5 @@
-//! What the integration tests and the benchmark share: an upstream server, an OpenAct set up for one test, the built
-//! command, the guests.
+//! What the integration tests and the benchmark share: an upstream server, hostile and real servers with their
+//! certificates, an OpenAct set up for one test, the built command, the guests.
 //!
 //! Invariant: nothing here reaches beyond loopback, and every folder it makes is removed with its owner.
 #![expect(
@@ -10,8 +10,11 @@
     reason = "a test that cannot go on should stop where it is"
 )]
 
+pub mod ca;
+pub mod chaos;
 pub mod command;
 pub mod guests;
+pub mod servers;
 pub mod upstream;
 
 use openact::{Builder, OpenAct};

@@ -1,0 +1,43 @@
+"""Runs a server for as long as standard input stays open, then ends it and all it started, and removes its folder.
+
+    keep.py FOLDER COMMAND [ARGUMENT]...
+
+The test process holds the other end of standard input. However that process ends, the system closes it, so that no
+server outlives the tests. Ends with the server's own exit code if the server ends first; its folder stays until then.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+folder, command = sys.argv[1], sys.argv[2:]
+# An interrupt at the terminal is for the test process; its end is seen here.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def end_the_group():
+    try:
+        os.killpg(server.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def end_with_the_tests():
+    while os.read(0, 4096):
+        pass
+    end_the_group()
+    server.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+
+
+threading.Thread(target=end_with_the_tests, daemon=True).start()
+code = server.wait()
+# What it left of itself would hold its port. Its log is still wanted by the test process.
+end_the_group()
+print(f"the server ended with {code}", flush=True)
+threading.Event().wait()
