@@ -5,7 +5,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use openact::{Capability, ConnectorName, Name, Tenant, settings};
+use openact::{Capability, ConnectorName, Name, SecretName, Tenant, settings};
 
 /// Run actions against other systems through sandboxed WebAssembly connectors.
 #[derive(Debug, Parser)]
@@ -64,7 +64,7 @@ pub(crate) enum Format {
     Table,
     Json,
     Yaml,
-    /// Text without quotes, rows without a frame
+    /// Text without quotes, the body of an HTTP response as its bytes, rows without a frame
     Raw,
 }
 
@@ -98,6 +98,12 @@ pub(crate) enum Command {
     /// Connectors: list, inspect, install, remove
     #[command(subcommand)]
     Connector(Connector),
+    /// Secrets that configuration refers to as {"$secret": "name"}: set, list, delete
+    #[command(subcommand)]
+    Secret(Secret),
+    /// The master key that seals every secret: its state, its rotation
+    #[command(subcommand)]
+    Key(Key),
     /// Print a completion script for a shell
     #[command(after_help = "To install:
   bash   openact completions bash > ~/.local/share/bash-completion/completions/openact
@@ -111,7 +117,8 @@ pub(crate) enum Command {
   openact run http/get-user --set login=octocat
   openact run http/create-issue --input @issue.json --set labels='[\"bug\"]'
   echo '{\"login\": \"octocat\"}' | openact run http/get-user --input -
-  openact run http/get-user --config connectors.yaml --show-run")]
+  openact run http/get-user --config connectors.yaml --show-run
+  openact run http/get-logo --format raw --output logo.png")]
 pub(crate) struct Run {
     /// connector/name, connector/name@vN, a name alone, or a TRN
     pub(crate) action: String,
@@ -139,7 +146,7 @@ pub(crate) struct Run {
     /// The deadline: 500ms, 30s, 2m
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
-    /// Write the result to a file instead
+    /// Write the result to a file instead, whole or not at all
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -239,6 +246,72 @@ pub(crate) enum Connector {
         #[arg(value_parser = ConnectorName::canonical)]
         name: ConnectorName,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secret {
+    /// Seal a value under a name, in place of what was there
+    Set(SetSecret),
+    /// List names and times; values are never shown
+    List,
+    /// Delete a secret that no connection refers to
+    Delete {
+        name: SecretName,
+        /// Delete it even if a connection refers to it
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+#[command(
+    long_about = "Seal a value under a name, in place of what was there
+
+The value is asked for on a terminal, without being shown, and read whole from standard input elsewhere, less one
+line break at its end. It is never given as an argument: other users can read those, and the shell keeps them in its
+history.",
+    after_help = "Examples:
+  openact secret set github-token
+  pass show github | openact secret set github-token
+  openact secret set github-token --from-env GITHUB_TOKEN
+  openact secret set tls-key --from-file key.pem
+
+In a configuration file:
+  auth: { type: bearer, token: { $secret: github-token } }"
+)]
+pub(crate) struct SetSecret {
+    /// What {"$secret": "name"} says
+    pub(crate) name: SecretName,
+    /// Take the value from an environment variable
+    #[arg(long, value_name = "VAR", conflicts_with = "from_file")]
+    pub(crate) from_env: Option<String>,
+    /// Take the value from a file, less one line break at its end
+    #[arg(long, value_name = "PATH")]
+    pub(crate) from_file: Option<PathBuf>,
+    /// Here to be refused without being repeated.
+    #[arg(hide = true)]
+    pub(crate) refused: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Show which versions of the key records are sealed with, and where this process has its keys from
+    Status,
+    /// Seal every record anew with a new key, while everything goes on
+    #[command(long_about = "Seal every record anew with a new key, while everything goes on
+
+With a key file, the new key is made and added to the file. With OPENACT_MASTER_KEY, first start every process with
+OPENACT_MASTER_KEY set to a new key (head -c 32 /dev/urandom | base64) and OPENACT_MASTER_KEY_PREVIOUS to the one in use;
+after the rotation the second is not needed any more.
+
+A rotation that was stopped is finished by the next one.")]
+    Rotate,
+    /// Remove old keys from the key file after a rotation
+    #[command(long_about = "Remove old keys from the key file after a rotation
+
+Refused until every record of this database is sealed with the key in use. Other databases that use the same key file
+have to be rotated first: what they still have sealed with an old key would be lost.")]
+    DropOld,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

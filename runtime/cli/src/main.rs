@@ -13,6 +13,7 @@ mod logs;
 mod output;
 mod settings;
 mod snippet;
+mod terminal;
 
 use std::process::ExitCode;
 

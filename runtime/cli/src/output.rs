@@ -6,19 +6,26 @@
 //! | `json` | JSON, as the connector wrote it | JSON |
 //! | `yaml` | YAML | YAML |
 //! | `raw` | a text without its quotes, else JSON | a row per line, cells divided by tabs |
+//! | `raw` | of an HTTP response: its body and nothing else | |
+//!
+//! The result of a run is an HTTP response if it is an object with `status_code`, `headers` and `body`. Its body is
+//! written as it came: text and JSON as they are, the bytes of `{"base64": …}`, nothing for `null`, and no line break
+//! is added.
 //!
 //! Invariant: standard output gets the whole of one result or nothing; a reader that goes away ends the process
 //! quietly.
 
 use std::{
+    collections::HashMap,
     io::{self, Write},
     path::Path,
     process::ExitCode,
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use comfy_table::{ContentArrangement, Table, presets};
 use openact::{Error, Result};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     args::Format,
@@ -53,8 +60,17 @@ pub(crate) struct List {
 }
 
 impl Output {
-    /// The text, for a terminal or not.
-    pub(crate) fn render(&self, format: Option<Format>, is_terminal: bool) -> Result<String> {
+    /// What is written, to a terminal or not.
+    pub(crate) fn to_bytes(&self, format: Option<Format>, is_terminal: bool) -> Result<Vec<u8>> {
+        if let (Self::Json(text), Some(Format::Raw)) = (self, format)
+            && let Some(body) = http_body(text)
+        {
+            return Ok(body);
+        }
+        self.render(format, is_terminal).map(String::into_bytes)
+    }
+
+    fn render(&self, format: Option<Format>, is_terminal: bool) -> Result<String> {
         let format = format.unwrap_or(if is_terminal { Format::Table } else { Format::Json });
         let value = match self {
             Self::Nothing => return Ok(String::new()),
@@ -82,6 +98,26 @@ impl Output {
     }
 }
 
+/// The body of a result that is an HTTP response.
+fn http_body(result: &str) -> Option<Vec<u8>> {
+    let members: HashMap<&str, &RawValue> = serde_json::from_str(result).ok()?;
+    let (headers, body) = (members.get("headers")?, members.get("body")?.get());
+    members.get("status_code")?;
+    let headers: Value = serde_json::from_str(headers.get()).ok()?;
+    let content_type = headers.as_object()?.get("content-type").and_then(Value::as_str).unwrap_or_default();
+    Some(match serde_json::from_str(body).ok()? {
+        Value::Null => Vec::new(),
+        Value::String(text) => text.into_bytes(),
+        // JSON with that one key says that it is JSON.
+        Value::Object(object) if object.len() == 1 && !content_type.contains("json") => object
+            .get("base64")
+            .and_then(|text| BASE64_STANDARD.decode(text.as_str()?).ok())
+            .unwrap_or_else(|| body.as_bytes().to_vec()),
+        // Not as it would be written here: numbers keep their digits.
+        _ => body.as_bytes().to_vec(),
+    })
+}
+
 impl List {
     fn to_table(&self) -> String {
         if self.rows.is_empty() {
@@ -102,12 +138,12 @@ impl List {
 
 /// Prints the result of a command that succeeded.
 pub(crate) fn result(settings: &Settings, output: &Output) -> ExitCode {
-    let text = match output.render(settings.format, settings.stdout.is_terminal) {
-        Ok(text) => text,
+    let bytes = match output.to_bytes(settings.format, settings.stdout.is_terminal) {
+        Ok(bytes) => bytes,
         Err(error) => return failure(settings, &error.into()),
     };
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(&bytes).and_then(|()| stdout.flush()) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader had enough, as `head` has.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -144,12 +180,33 @@ pub(crate) fn to_stderr(text: &str) {
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
-/// Writes a result to a file.
-pub(crate) fn to_file(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).map_err(|error| {
+/// Writes a result to a file, whole or not at all: beside it first, and then in its place.
+pub(crate) fn to_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes).map_err(|error| {
         Error::invalid_input(format!("failed to write {}: {error}", path.display()))
             .hint("name a file in a folder that exists and can be written")
     })
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A link stays one, and so does a device or pipe.
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if target.exists() && !target.is_file() {
+        return std::fs::OpenOptions::new().write(true).open(target)?.write_all(bytes);
+    }
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    // The process's mask takes away from this, as from that of any other file.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut beside = builder.tempfile_in(folder)?;
+    // Replacing a file that others cannot read must not let them.
+    if let Ok(replaced) = target.metadata() {
+        beside.as_file().set_permissions(replaced.permissions())?;
+    }
+    beside.write_all(bytes)?;
+    beside.persist(target)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -159,7 +216,58 @@ mod tests {
     use super::*;
 
     fn rendered(output: &Output, format: Option<Format>, is_terminal: bool) -> String {
-        output.render(format, is_terminal).unwrap()
+        String::from_utf8(output.to_bytes(format, is_terminal).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_response_is_its_body_as_it_came() {
+        let json = r#"{"content-type": "application/json; charset=utf-8"}"#;
+        for (headers, body, written) in [
+            ("{}", "null", &b""[..]),
+            ("{}", r#""caf\u00e9\n""#, "café\n".as_bytes()),
+            ("{}", r#"{"base64": "AP8K"}"#, b"\x00\xff\n"),
+            (json, r#"{"base64": "AP8K"}"#, br#"{"base64": "AP8K"}"#),
+            ("{}", r#"{"base64": "not base64"}"#, br#"{"base64": "not base64"}"#),
+            (
+                json,
+                r#"{"n":1.50, "id": 12345678901234567890123}"#,
+                br#"{"n":1.50, "id": 12345678901234567890123}"#,
+            ),
+            (json, "7", b"7"),
+        ] {
+            let result = format!(r#"{{"status_code": 200, "headers": {headers}, "body": {body}}}"#);
+            let result = Output::Json(result);
+            assert_eq!(result.to_bytes(Some(Format::Raw), true).unwrap(), written, "{body}");
+            assert!(result.to_bytes(None, false).unwrap().starts_with(b"{\"status_code\""));
+        }
+        let other = r#"{"status_code": 200, "body": "x"}"#;
+        assert_eq!(
+            rendered(&Output::Json(other.into()), Some(Format::Raw), false),
+            "{\"status_code\":200,\"body\":\"x\"}\n"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_replaced_whole_and_what_is_no_file_stays() {
+        use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        to_file(&file, b"one").unwrap();
+        // The mask is this process's own; a file made in the usual way tells it.
+        std::fs::write(folder.path().join("usual"), "").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&file), mode(&folder.path().join("usual")));
+        symlink(&file, &link).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        to_file(&link, b"two").unwrap();
+        assert!(link.is_symlink() && std::fs::read(&file).unwrap() == b"two");
+        assert_eq!(mode(&file) & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing is left beside it");
+        to_file(Path::new("/dev/null"), b"gone").unwrap();
+        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        let error = to_file(&folder.path().join("none/file"), b"x").unwrap_err();
+        assert!(error.hint.is_some(), "{error:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! accepts, `connectors` and `runs` the rest.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::panic,
     reason = "helpers of tests, which clippy.toml does not see as tests"
 )]

@@ -22,7 +22,7 @@ pub(crate) async fn export(app: &App, args: args::Export) -> Result<Output> {
     match args.output {
         None => Ok(Output::Text(text)),
         Some(path) => {
-            output::to_file(&path, &text)?;
+            output::to_file(&path, text.as_bytes())?;
             Ok(Output::Nothing)
         }
     }

@@ -1,6 +1,6 @@
 //! `openact list`: what is stored, latest versions. The table has what fits a line, JSON has all of it.
 
-use openact::{Error, OpenAct, Record, Result, RunFilter, RunRecord, Timestamp};
+use openact::{ConnectorName, Error, OpenAct, Record, Result, RunFilter, RunRecord, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
@@ -20,7 +20,7 @@ pub(crate) async fn list(app: &App, args: args::List) -> Result<Output> {
         Listed::Connections => connections(app, openact, &args).await?,
         Listed::Actions => actions(app, openact, &args).await?,
         Listed::Runs => runs(app, openact, &args).await?,
-        Listed::Secrets => secrets(app, openact, &args).await?,
+        Listed::Secrets => secrets(app, openact, args.connector.as_ref()).await?,
     }))
 }
 
@@ -70,12 +70,13 @@ fn run_row(record: &RunRecord) -> Vec<String> {
     vec![record.id.to_string(), record.action.short(), status, ms, seconds(record.started_at)]
 }
 
-async fn secrets(app: &App, openact: &OpenAct, args: &args::List) -> Result<List> {
+/// Every secret, or those that came with a connection of one connector.
+pub(crate) async fn secrets(app: &App, openact: &OpenAct, connector: Option<&ConnectorName>) -> Result<List> {
     let mut list = List { header: &["secret", "updated"], rows: vec![], records: vec![] };
     for secret in openact.list_secrets(&app.settings.tenant).await? {
         // A secret that came with a connection has the connector in its name.
-        let of = |connector| secret.name.starts_with(&format!("connection/{connector}/"));
-        if args.connector.as_ref().is_some_and(|connector| !of(connector)) {
+        let of = |connector: &ConnectorName| secret.name.starts_with(&format!("connection/{connector}/"));
+        if connector.is_some_and(|connector| !of(connector)) {
             continue;
         }
         list.records.push(secret_json(&secret));

@@ -7,9 +7,11 @@ mod demo;
 mod export;
 mod import;
 mod input;
+mod key;
 mod list;
 mod migrate;
 mod run;
+mod secret;
 mod show;
 
 use crate::{app::App, args::Command, failure::Failure, output::Output};
@@ -25,6 +27,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<Output, Failure> 
         Command::Show { reference } => show::show(app, &reference).await?,
         Command::Export(args) => export::export(app, args).await?,
         Command::Connector(command) => connector::connector(app, command).await?,
+        Command::Secret(command) => secret::secret(app, command).await?,
+        Command::Key(command) => key::key(app, command).await?,
         Command::Completions { shell } => completions::completions(shell),
     })
 }

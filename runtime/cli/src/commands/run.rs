@@ -20,6 +20,7 @@ pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
         timeout: args.timeout,
         dry_run: args.dry_run,
         door: Door::Cli,
+        items: None,
     };
     let execution = openact.execute(request).await;
     if let Some(run) = &execution.run {
@@ -32,7 +33,7 @@ pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
     match args.output {
         None => Ok(result),
         Some(path) => {
-            output::to_file(&path, &result.render(app.settings.format, false)?)?;
+            output::to_file(&path, &result.to_bytes(app.settings.format, false)?)?;
             Ok(Output::Nothing)
         }
     }

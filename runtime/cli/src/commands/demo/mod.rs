@@ -88,6 +88,7 @@ async fn call(openact: &OpenAct, action: &str, dry_run: bool) -> Result<Value> {
         timeout: None,
         dry_run,
         door: Door::Cli,
+        items: None,
     };
     openact.execute(request).await.result?.value()
 }
