@@ -124,6 +124,11 @@ impl Policies {
                     timeout.entry("total_ms").or_insert(total);
                 }
             }
+            if let Some(retry) = layer.get_mut("retry").and_then(Value::as_object_mut)
+                && let Some(retries) = retry.shift_remove("max_retries").as_ref().and_then(Value::as_u64)
+            {
+                retry.entry("max_attempts").or_insert(retries.saturating_add(1).into());
+            }
             merge_patch(&mut merged, &Value::Object(layer));
         }
         let Value::Object(mut merged) = merged else { return Ok(Self::default()) };
@@ -237,6 +242,11 @@ mod tests {
         assert_eq!(policies.timeout.connect_ms, Some(5));
         assert_eq!(policies.timeout.total_ms, Some(50));
         assert_eq!(policies.retry.retries, 1);
+        for (weaker, stronger) in [("max_attempts", "max_retries"), ("max_retries", "max_attempts")] {
+            let layer = |field: &str, count: u32| object(json!({"retry": {field: count}}));
+            let policies = Policies::of([&layer(weaker, 9), &layer(stronger, 2)]).unwrap();
+            assert_eq!(policies.retry.retries, if stronger == "max_retries" { 2 } else { 1 }, "{stronger}");
+        }
     }
 
     #[test]
