@@ -10,6 +10,7 @@ use crate::{
 
 mod legacy;
 mod mistakes;
+mod readme;
 
 /// The example of the first seed, to the letter.
 const SEED: &str = r#"# config/connectors.yaml
