@@ -1,253 +1,195 @@
 //! Obtaining credentials for connections: from an `authorization` section to a [`Credential`] the host can apply.
 //!
-//! | `type` | fields | what is sent |
+//! ```text
+//! authorization ──► fields ──┬─► fixed: bearer, api_key, basic        the same for every request
+//!                            ├─► digest, sigv4, hmac                  signed anew for each
+//!                            └─► jwt ──► grant ──► tokens             made or fetched, kept until it ends
+//! ```
+//!
+//! | `type` | what is sent | module |
 //! |---|---|---|
-//! | `none` | – | nothing |
-//! | `bearer` | `token`, `prefix` (default `Bearer`) | `Authorization: Bearer TOKEN` |
-//! | `api_key` | `value`, one of `header`, `query`, `cookie` (default `header: X-API-Key`), `prefix` | that header, query parameter or cookie |
-//! | `basic` | `username`, `password` | `Authorization: Basic …` (RFC 7617) |
+//! | `none` | nothing | |
+//! | `bearer` | `Authorization: Bearer TOKEN` | `fixed` |
+//! | `api_key` | a header, query parameter or cookie | `fixed` |
+//! | `basic` | `Authorization: Basic …` (RFC 7617) | `fixed` |
+//! | `digest` | `Authorization: Digest …` (RFC 7616), after a first request that is refused | `digest` |
+//! | `oauth2_client_credentials` | `Authorization: Bearer …` with a token of `token_url` (RFC 6749 section 4.4) | `grant`, `tokens` |
+//! | `aws_sigv4` | `Authorization: AWS4-HMAC-SHA256 …` | `sigv4` |
+//! | `hmac` | a header with a signature of what the operator says | `hmac` |
+//! | `jwt` | a signed assertion, or the token it is traded for (RFC 7523) | `jwt` |
+//!
+//! Each module lists its fields. `path_prefix` goes with every type and confines the credential to paths below it.
 //!
 //! Invariant: a credential that is missing or malformed fails here, before anything is dialled, and no message
 //! quotes it.
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+mod challenge;
+mod digest;
+mod fields;
+mod fixed;
+mod grant;
+mod hash;
+mod hmac;
+mod jwt;
+mod placement;
+mod signer;
+mod sigv4;
+mod template;
+mod tokens;
+
+use std::sync::Arc;
+
 use openact_core::{
     Error, JsonObject, Result,
-    credential::{Credential, Injection},
+    credential::{Authenticator, Binding, Credential, CredentialKind, Transport},
     policy::Origin,
-    secret::{ExposeSecret, SecretRef, SecretString},
+    secret::SecretRef,
 };
-use serde_json::Value;
 
-/// Looks up the value of a secret reference; none if there is no such secret.
-pub trait SecretSource {
-    /// The secret `reference` names.
-    fn secret(&self, reference: &SecretRef) -> Result<Option<SecretString>>;
+pub use openact_core::credential::SecretSource;
+pub use tokens::Tokens;
+
+use crate::fields::Fields;
+
+/// What a credential is made from.
+pub struct Setup<'a> {
+    /// The section, with secrets as references.
+    pub authorization: &'a JsonObject,
+    /// The origin it is bound to.
+    pub origin: Option<&'a Origin>,
+    /// Whose it is: the connection, as a TRN. Two owners never share a token.
+    pub owner: &'a str,
+    /// The values of the references.
+    pub secrets: &'a dyn SecretSource,
+    /// The process's access tokens.
+    pub tokens: &'a Arc<Tokens>,
+    /// How token endpoints are reached. It must grant [`endpoint`].
+    pub transport: Arc<dyn Transport>,
 }
 
 /// The secret references an `authorization` section holds, so that a caller can look them up beforehand.
 pub fn references(authorization: &JsonObject) -> Vec<SecretRef> {
-    authorization.values().filter_map(SecretRef::from_json).collect()
+    fields::SECRETS.iter().filter_map(|field| SecretRef::from_json(authorization.get(*field)?)).collect()
 }
 
-/// The credential that `authorization` describes, bound to `origin`; none for `type: none` or an empty section.
-pub fn credential(
-    authorization: &JsonObject,
-    origin: Option<&Origin>,
-    secrets: &dyn SecretSource,
-) -> Result<Option<Credential>> {
-    let fields = Fields { authorization, secrets };
-    let injection = match fields.text("type")?.unwrap_or("none") {
+/// The origin that the host itself asks for tokens: that of `token_url`. Naming it there grants it to the host's
+/// transport, not to the connector.
+pub fn endpoint(authorization: &JsonObject) -> Option<Origin> {
+    let url = authorization.get("token_url")?.as_str()?;
+    Origin::of(&url::Url::parse(url).ok()?)
+}
+
+/// The credential that `setup` describes; none for `type: none` or an empty section.
+pub fn credential(setup: Setup<'_>) -> Result<Option<Credential>> {
+    let fields = Fields::new(setup.authorization, setup.secrets);
+    let kind = match fields.text("type")?.unwrap_or("none") {
         "none" => return Ok(None),
-        "bearer" => bearer(&fields)?,
-        "api_key" => api_key(&fields)?,
-        "basic" => basic(&fields)?,
+        "bearer" => fixed::bearer(&fields)?,
+        "api_key" => fixed::api_key(&fields)?,
+        "basic" => fixed::basic(&fields)?,
+        "digest" => computed(digest::Digest::of(&fields)?),
+        "oauth2_client_credentials" => computed(grant::client_credentials(&fields, &setup)?),
+        "aws_sigv4" => computed(sigv4::SigV4::of(&fields)?),
+        "hmac" => computed(hmac::Hmac::of(&fields)?),
+        "jwt" => match fields.choice("use", &["bearer", "grant"])? {
+            "bearer" => computed(jwt::Jwt::of(&fields)?),
+            _ => computed(grant::jwt_bearer(&fields, &setup)?),
+        },
         other => {
-            return Err(Error::invalid_config(format!("authorization type '{other}' is not supported"))
-                .hint("supported: none, bearer, api_key, basic"));
+            return Err(Error::invalid_config(format!("authorization type '{other}' is not supported")).hint(
+                "supported: none, bearer, api_key, basic, digest, oauth2_client_credentials, aws_sigv4, hmac, jwt",
+            ));
         }
     };
-    let origin = origin.cloned().ok_or_else(|| {
+    let origin = setup.origin.cloned().ok_or_else(|| {
         Error::invalid_config("the connection has a credential but no URL to bind it to").hint("set base_url")
     })?;
-    Ok(Some(Credential { origin, injections: vec![injection] }))
-}
-
-fn bearer(fields: &Fields<'_>) -> Result<Injection> {
-    let token = fields.secret("token")?;
-    let prefix = fields.text("prefix")?.unwrap_or("Bearer");
-    // Earlier files wrote "Bearer x" as the token; twice the scheme is never what was meant.
-    let token = token.expose_secret();
-    let bare = strip_scheme(token, prefix).unwrap_or(token);
-    header("authorization", format!("{prefix} {bare}"))
-}
-
-fn strip_scheme<'a>(token: &'a str, scheme: &str) -> Option<&'a str> {
-    let (head, rest) = (token.get(..scheme.len())?, token.get(scheme.len()..)?);
-    (head.eq_ignore_ascii_case(scheme) && rest.starts_with(' ')).then(|| rest.trim_start())
-}
-
-fn api_key(fields: &Fields<'_>) -> Result<Injection> {
-    let value = fields.secret("value")?;
-    let value = match fields.text("prefix")? {
-        Some(prefix) if !prefix.is_empty() => {
-            SecretString::from(format!("{prefix} {}", value.expose_secret()))
-        }
-        _ => value,
-    };
-    match (fields.text("header")?, fields.text("query")?, fields.text("cookie")?) {
-        (name, None, None) => header(name.unwrap_or("X-API-Key"), value.expose_secret().to_owned()),
-        (None, Some(name), None) => Ok(Injection::Query { name: name.to_owned(), value }),
-        (None, None, Some(name)) => {
-            let legal = |text: &str| {
-                text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b';' | b',' | b'"' | b'\\'))
-            };
-            if !legal(name) || name.contains('=') || !legal(value.expose_secret()) {
-                return Err(Error::invalid_config("the API key cannot be sent as a cookie").hint(
-                    "a cookie holds printable ASCII without ; , \" \\ and spaces (RFC 6265 section 4.1.1)",
-                ));
-            }
-            Ok(Injection::Cookie { name: name.to_owned(), value })
-        }
-        _ => Err(Error::invalid_config("an API key goes to one place")
-            .hint("set only one of header, query and cookie")),
+    let path_prefix = fields.text("path_prefix")?.map(str::to_owned);
+    if path_prefix.as_ref().is_some_and(|prefix| !prefix.starts_with('/')) {
+        return Err(Error::invalid_config("authorization.path_prefix must start with '/'"));
     }
+    Ok(Some(Credential { binding: Binding { origin, path_prefix }, kind }))
 }
 
-fn basic(fields: &Fields<'_>) -> Result<Injection> {
-    let user = fields.text("username")?.ok_or_else(|| missing("username"))?;
-    if user.contains(':') {
-        // RFC 7617 section 2: everything after the first colon would be read as the password.
-        return Err(Error::invalid_config("authorization.username must not hold a colon"));
-    }
-    let password = fields.secret("password")?;
-    header(
-        "authorization",
-        format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{}", password.expose_secret()))),
-    )
-}
-
-fn header(name: &str, value: String) -> Result<Injection> {
-    let value = SecretString::from(value);
-    let name = http::HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| Error::invalid_config(format!("'{name}' is not a header name")))?;
-    if http::HeaderValue::from_str(value.expose_secret()).is_err() {
-        return Err(Error::auth_required("the credential holds a character that a header cannot carry")
-            .hint("check the secret for line breaks and control characters"));
-    }
-    Ok(Injection::Header { name: name.as_str().to_owned(), value })
-}
-
-fn missing(field: &str) -> Error {
-    Error::auth_required(format!("authorization.{field} is missing or empty"))
-        .hint("set it in the connection; a secret that was imported can be set anew with another import")
-}
-
-/// Typed access to the section's fields.
-struct Fields<'a> {
-    authorization: &'a JsonObject,
-    secrets: &'a dyn SecretSource,
-}
-
-impl<'a> Fields<'a> {
-    fn text(&self, field: &str) -> Result<Option<&'a str>> {
-        match self.authorization.get(field) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Error::invalid_config(format!("authorization.{field} must be text"))),
-        }
-    }
-
-    fn secret(&self, field: &str) -> Result<SecretString> {
-        let value = self.authorization.get(field).ok_or_else(|| missing(field))?;
-        let found = match (value, SecretRef::from_json(value)) {
-            (_, Some(reference)) => {
-                self.secrets.secret(&reference)?.ok_or_else(|| unresolved(field, &reference))?
-            }
-            (Value::String(text), None) => SecretString::from(text.clone()),
-            _ => {
-                return Err(Error::invalid_config(format!(
-                    "authorization.{field} must be text or a reference"
-                )));
-            }
-        };
-        if found.expose_secret().is_empty() { Err(missing(field)) } else { Ok(found) }
-    }
-}
-
-fn unresolved(field: &str, reference: &SecretRef) -> Error {
-    let hint = match reference {
-        SecretRef::Stored(name) if name.contains('/') => "import the connection again with its secret set",
-        SecretRef::Stored(_) => "set it: openact secret set NAME",
-        SecretRef::Env(_) => "set the environment variable for the process that runs openact",
-        SecretRef::File(_) => "create the file and make it readable for the process that runs openact",
-        SecretRef::Vault { .. } => "set VAULT_ADDR and VAULT_TOKEN for the process that runs openact",
-    };
-    Error::auth_required(format!(
-        "authorization.{field} refers to {} which does not exist",
-        reference.to_json()
-    ))
-    .hint(hint)
+fn computed(authenticator: impl Authenticator + 'static) -> CredentialKind {
+    CredentialKind::Computed(Arc::new(authenticator))
 }
 
 #[cfg(test)]
+mod testing;
+
+#[cfg(test)]
 mod tests {
-    use openact_core::ErrorCode;
-    use serde_json::json;
+    use openact_core::{ErrorCode, secret::SecretRef};
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::testing::{Played, Secrets, answer, made};
 
-    struct NoSecrets;
-    impl SecretSource for NoSecrets {
-        fn secret(&self, _: &SecretRef) -> Result<Option<SecretString>> {
-            Ok(None)
-        }
+    /// One section of each type that can be made without a key file.
+    fn every_kind() -> Vec<Value> {
+        let token_url = "https://id.example.com/token";
+        vec![
+            json!({"type": "bearer", "token": "hunter2"}),
+            json!({"type": "api_key", "value": "hunter2", "query": "key"}),
+            json!({"type": "basic", "username": "u", "password": "hunter2"}),
+            json!({"type": "digest", "username": "u", "password": "hunter2"}),
+            json!({"type": "oauth2_client_credentials", "token_url": token_url, "client_id": "c", "client_secret": "hunter2"}),
+            json!({"type": "aws_sigv4", "access_key_id": "a", "secret_access_key": "hunter2", "session_token": "hunter2",
+                "region": "r", "service": "s"}),
+            json!({"type": "hmac", "secret": "hunter2", "message": "{body}", "header": "X-Signature"}),
+            json!({"type": "jwt", "algorithm": "HS256", "key": "hunter2"}),
+            json!({"type": "jwt", "algorithm": "HS256", "key": "hunter2", "use": "grant", "token_url": token_url}),
+        ]
     }
 
-    fn made(section: Value) -> Result<Option<Injection>> {
-        let origin = Origin::parse_grant("https://api.example.com").unwrap();
-        let credential = credential(section.as_object().unwrap(), Some(&origin), &NoSecrets)?;
-        Ok(credential.and_then(|mut c| c.injections.pop()))
-    }
-
-    fn shown(section: Value) -> String {
-        match made(section).unwrap() {
-            None => "nothing".into(),
-            Some(Injection::Header { name, value }) => format!("header {name}: {}", value.expose_secret()),
-            Some(Injection::Query { name, value }) => format!("query {name}={}", value.expose_secret()),
-            Some(Injection::Cookie { name, value }) => format!("cookie {name}={}", value.expose_secret()),
+    #[test]
+    fn c9_no_credential_shows_its_secret() {
+        for section in every_kind() {
+            let credential = made(&section).unwrap().unwrap();
+            assert!(!format!("{credential:?}").contains("hunter2"), "{section}");
         }
     }
 
     #[test]
-    fn each_kind_as_it_is_sent() {
-        assert_eq!(shown(json!({})), "nothing");
-        assert_eq!(shown(json!({"type": "none"})), "nothing");
-        assert_eq!(shown(json!({"type": "bearer", "token": "t"})), "header authorization: Bearer t");
-        assert_eq!(shown(json!({"type": "bearer", "token": "bearer t"})), "header authorization: Bearer t");
-        assert_eq!(
-            shown(json!({"type": "bearer", "token": "Bearert"})),
-            "header authorization: Bearer Bearert"
-        );
-        assert_eq!(shown(json!({"type": "api_key", "value": "k"})), "header x-api-key: k");
-        assert_eq!(
-            shown(json!({"type": "api_key", "value": "k", "header": "X-Key", "prefix": "Key"})),
-            "header x-key: Key k"
-        );
-        assert_eq!(shown(json!({"type": "api_key", "value": "k", "query": "key"})), "query key=k");
-        assert_eq!(shown(json!({"type": "api_key", "value": "k", "cookie": "sid"})), "cookie sid=k");
-        // RFC 7617 section 2.1's example.
-        assert_eq!(
-            shown(json!({"type": "basic", "username": "Aladdin", "password": "open sesame"})),
-            "header authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
-        );
-    }
-
-    #[test]
-    fn c5_a_missing_or_malformed_one_fails_without_being_quoted() {
-        for (section, code) in [
-            (json!({"type": "bearer"}), ErrorCode::AuthRequired),
-            (json!({"type": "bearer", "token": ""}), ErrorCode::AuthRequired),
-            (json!({"type": "bearer", "token": {"$env": "UNSET"}}), ErrorCode::AuthRequired),
-            (json!({"type": "bearer", "token": "hunter2\r\nX-Evil: 1"}), ErrorCode::AuthRequired),
-            (json!({"type": "api_key", "value": "hunter2; a=b", "cookie": "c"}), ErrorCode::InvalidConfig),
-            (
-                json!({"type": "api_key", "value": "hunter2", "cookie": "c", "query": "q"}),
-                ErrorCode::InvalidConfig,
-            ),
-            (json!({"type": "basic", "username": "a:b", "password": "hunter2"}), ErrorCode::InvalidConfig),
-            (json!({"type": "digest", "password": "hunter2"}), ErrorCode::InvalidConfig),
-        ] {
-            let error = made(section.clone()).unwrap_err();
-            assert_eq!(error.code, code, "{section}");
-            assert!(!format!("{error:?} {}", error.to_json()).contains("hunter2"), "{section}");
+    fn c3_every_kind_is_bound_to_the_origin_and_the_path_prefix() {
+        for mut section in every_kind() {
+            section["path_prefix"] = "/v1".into();
+            let binding = made(&section).unwrap().unwrap().binding;
+            let origin = Origin::parse_grant("https://api.example.com").unwrap();
+            assert_eq!(binding, Binding { origin, path_prefix: Some("/v1".into()) }, "{section}");
         }
     }
 
     #[test]
     fn a_credential_without_an_origin_to_bind_to_is_refused() {
-        let section = json!({"type": "bearer", "token": "t"});
-        let error = credential(section.as_object().unwrap(), None, &NoSecrets).unwrap_err();
-        assert_eq!(error.code, ErrorCode::InvalidConfig);
+        for section in every_kind() {
+            let error = credential(Setup {
+                authorization: section.as_object().unwrap(),
+                origin: None,
+                owner: "o",
+                secrets: &Secrets,
+                tokens: &Arc::default(),
+                transport: Played::answers(|_| answer(404, "")),
+            })
+            .unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidConfig, "{section}");
+        }
+    }
+
+    #[test]
+    fn references_are_those_of_secret_fields_alone() {
+        let section = json!({"type": "hmac", "secret": {"$env": "A"}, "message": "vault://secret/app#/x",
+            "key_id": "vault://secret/app#/y"});
+        assert_eq!(references(section.as_object().unwrap()), [SecretRef::Env("A".into())]);
+    }
+
+    #[test]
+    fn e12_the_endpoint_is_the_origin_of_token_url() {
+        let shown = |section: Value| endpoint(section.as_object().unwrap()).map(|origin| origin.to_string());
+        let url = "https://id.example.com:8443/token";
+        assert_eq!(shown(json!({"token_url": url})).as_deref(), Some("https://id.example.com:8443"));
+        assert_eq!(shown(json!({"token_url": "ftp://x"})), None);
+        assert_eq!(shown(json!({})), None);
     }
 }
