@@ -38,18 +38,15 @@ pub struct Pagination {
     pub style: Style,
     /// Where the list is in a page, such as /data/items. Default: the page is the list; needed for type cursor.
     #[serde(default)]
-    #[serde(default)]
     #[schemars(with = "Pointer")]
     pub items: Option<Pointer>,
     /// Where the next page's cursor is in a page, such as /next_cursor. Null, false, "" and nothing end the list. Type
     /// cursor.
     #[serde(default)]
-    #[serde(default)]
     #[schemars(with = "Pointer")]
     pub cursor: Option<Pointer>,
     /// The parameter that changes from page to page. Default: the type's name. In a body it may be a place such as
     /// /variables/after. Types cursor, page, offset.
-    #[serde(default)]
     #[serde(default)]
     #[schemars(with = "String")]
     pub param: Option<String>,
@@ -59,16 +56,13 @@ pub struct Pagination {
     /// The first page's number or offset. Default: 1 for type page, 0 for type offset. A parameter of that name in the
     /// query comes before it.
     #[serde(default)]
-    #[serde(default)]
     #[schemars(with = "u64")]
     pub start: Option<u64>,
     /// The parameter that says how long a page is. Default: limit for type offset, none for type page.
     #[serde(default)]
-    #[serde(default)]
     #[schemars(with = "String")]
     pub size_param: Option<String>,
     /// How many items to ask for per page.
-    #[serde(default)]
     #[serde(default)]
     #[schemars(with = "u64", range(min = 1))]
     pub size: Option<u64>,

@@ -221,6 +221,8 @@ fn the_manifest_is_what_the_host_builds_on() {
         response["properties"]["max_bytes"]["x-aliases"],
         json!(["max_response_size", "max_body_bytes"])
     );
+    assert_eq!(action["properties"]["pagination"]["required"], json!(["type"]));
+    assert!(response.get("required").is_none());
     for section in ["response", "pagination"] {
         let section = &action["properties"][section];
         assert_eq!((&section["type"], &section["additionalProperties"]), (&json!("object"), &json!(false)));
