@@ -85,6 +85,7 @@ pub(crate) fn request(action: &str, input: Value) -> Request {
         timeout: None,
         dry_run: false,
         door: Door::Embedded,
+        items: None,
     }
 }
 

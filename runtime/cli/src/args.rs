@@ -118,7 +118,8 @@ pub(crate) enum Command {
   openact run http/create-issue --input @issue.json --set labels='[\"bug\"]'
   echo '{\"login\": \"octocat\"}' | openact run http/get-user --input -
   openact run http/get-user --config connectors.yaml --show-run
-  openact run http/get-logo --format raw --output logo.png")]
+  openact run http/get-logo --format raw --output logo.png
+  openact run http/list-issues --stream | jq .title")]
 pub(crate) struct Run {
     /// connector/name, connector/name@vN, a name alone, or a TRN
     pub(crate) action: String,
@@ -149,6 +150,9 @@ pub(crate) struct Run {
     /// Write the result to a file instead, whole or not at all
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Print each item the action streams at once, as a line of JSON; its result is logged with -v
+    #[arg(long, conflicts_with_all = ["output", "format"])]
+    pub(crate) stream: bool,
 }
 
 #[derive(Args, Debug)]

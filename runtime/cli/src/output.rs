@@ -12,8 +12,8 @@
 //! written as it came: text and JSON as they are, the bytes of `{"base64": …}`, nothing for `null`, and no line break
 //! is added.
 //!
-//! Invariant: standard output gets the whole of one result or nothing; a reader that goes away ends the process
-//! quietly.
+//! Invariant: standard output gets the whole of one result or nothing, or, of an action that streams, whole items; a
+//! reader that goes away ends the process quietly.
 
 use std::{
     collections::HashMap,
@@ -150,6 +150,18 @@ pub(crate) fn result(settings: &Settings, output: &Output) -> ExitCode {
         Err(error) => {
             failure(settings, &Error::internal(format!("failed to write to standard output: {error}")).into())
         }
+    }
+}
+
+/// Prints an item of a stream as one line; false if nobody reads any more.
+pub(crate) fn item(json: &str) -> Result<bool> {
+    // Within a string a line break is written as an escape, so these are only white space.
+    let line = json.replace(['\n', '\r'], " ") + "\n";
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::internal(format!("failed to write to standard output: {error}"))),
     }
 }
 

@@ -44,7 +44,6 @@ impl Access {
     pub(crate) fn new(connection: ConnectionTrn, parts: ConnectionParts, policies: Policies) -> Result<Self> {
         let mut references = openact_auth::references(&parts.authorization);
         references.extend(policies.network.references());
-        refuse_foreign(&connection, &references)?;
         if parts.auth_ref.is_some() && has_authorization(&parts.authorization) {
             return Err(Error::invalid_config("a connection has either authorization or auth_ref, not both"));
         }
@@ -62,6 +61,7 @@ impl Access {
     }
 
     async fn read_and_make(&self, openact: &Shared) -> Result<Arc<Grants>> {
+        refuse_foreign(&self.connection, &self.references)?;
         let mut secrets = Secrets::read(openact, &self.connection.tenant, &self.references).await?;
         if let Some(reference) = &self.parts.auth_ref {
             secrets.token = Some(stored_token(openact, &self.connection.tenant, reference).await?);

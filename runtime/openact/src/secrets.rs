@@ -42,6 +42,11 @@ impl OpenAct {
     /// Deletes a secret that was set by hand. One that the latest version of a connection refers to stays, unless
     /// `force` says otherwise.
     pub async fn delete_secret(&self, tenant: &Tenant, name: &SecretName, force: bool) -> Result<()> {
+        let missing =
+            || Error::not_found(format!("there is no secret '{name}'")).hint("see: openact secret list");
+        if !self.list_secrets(tenant).await?.iter().any(|secret| secret.name == name.as_str()) {
+            return Err(missing());
+        }
         let users = if force { Vec::new() } else { self.connections_with(tenant, name).await? };
         if !users.is_empty() {
             return Err(Error::conflict(format!("secret '{name}' is in use: {}", users.join(", ")))
@@ -49,9 +54,7 @@ impl OpenAct {
                 .details(serde_json::json!({ "connections": users })));
         }
         if !self.0.store.delete_secret(tenant, name.as_str()).await? {
-            return Err(
-                Error::not_found(format!("there is no secret '{name}'")).hint("see: openact secret list")
-            );
+            return Err(missing());
         }
         self.0.snapshot.clear();
         Ok(())

@@ -1,6 +1,8 @@
-//! `openact run`: one action, from the database or straight from a file. Standard output is its result.
+//! `openact run`: one action, from the database or straight from a file. Standard output is its result, or the items
+//! it streams.
 
-use openact::{Door, Error, Format, ImportOptions, OpenAct, Request, Result, RunRecord};
+use openact::{Door, Error, Format, ImportOptions, ItemSender, Json, OpenAct, Request, Result, RunRecord};
+use tokio::task::JoinHandle;
 
 use crate::{
     app::App,
@@ -13,6 +15,7 @@ pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
     // Read first: a mistake in the input should not have to wait for a database.
     let input = input::read(args.input.clone(), &args.set).await?;
     let openact = opened(app, &args).await?;
+    let (items, printed) = if args.stream { stream() } else { (None, None) };
     let request = Request {
         tenant: app.settings.tenant.clone(),
         action: args.action,
@@ -20,7 +23,7 @@ pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
         timeout: args.timeout,
         dry_run: args.dry_run,
         door: Door::Cli,
-        items: None,
+        items,
     };
     let execution = openact.execute(request).await;
     if let Some(run) = &execution.run {
@@ -28,6 +31,9 @@ pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
         if args.show_run {
             output::to_stderr(&format!("{}\n", run.to_json()));
         }
+    }
+    if let Some(printed) = printed {
+        return streamed(execution.result, printed).await;
     }
     let result = Output::Json(execution.result?.as_str().to_owned());
     match args.output {
@@ -37,6 +43,43 @@ pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
             Ok(Output::Nothing)
         }
     }
+}
+
+/// Prints items as they come, on a thread of its own: while a reader makes it wait, Ctrl-C still ends the process. The
+/// action waits too, since the channel holds one item.
+fn stream() -> (Option<ItemSender>, Option<JoinHandle<Result<Printed>>>) {
+    let (sender, mut items) = tokio::sync::mpsc::channel(1);
+    let printing = tokio::task::spawn_blocking(move || {
+        let mut printed = Printed { items: 0, reader_left: false };
+        while let Some(item) = items.blocking_recv() {
+            printed.reader_left = !output::item(Json::from(item).as_str())?;
+            if printed.reader_left {
+                break;
+            }
+            printed.items += 1;
+        }
+        Ok(printed)
+    });
+    (Some(sender), Some(printing))
+}
+
+struct Printed {
+    items: u64,
+    /// As `head` does when it has seen enough.
+    reader_left: bool,
+}
+
+async fn streamed(result: Result<Json>, printing: JoinHandle<Result<Printed>>) -> Result<Output> {
+    let printed =
+        printing.await.map_err(|error| Error::internal("failed to print items").because(error))??;
+    // A call that was stopped because nobody reads on has not failed.
+    if !printed.reader_left {
+        tracing::info!(items = printed.items, result = result?.as_str(), "streamed");
+        if printed.items == 0 {
+            tracing::warn!("the action streamed nothing; without --stream, its result is printed");
+        }
+    }
+    Ok(Output::Nothing)
 }
 
 fn log(run: &RunRecord) {
