@@ -18,14 +18,14 @@ help: ## list these targets
 setup: ## install the pinned Rust toolchain and its wasm target, if they are missing
 	@sh .ci/setup
 
-servers: ## bring the servers that the tests talk to, if they are missing
+servers: setup ## bring the servers that the tests talk to, if they are missing
 	@sh .ci/servers
 
 demo: setup ## a tour with nothing configured and no network: an allowed call, a denied call, timings
 	cargo run --locked --release -p openact-cli -- demo
 
 # The connectors' own tests run natively, against a fake host; then everything else, with real sandboxes.
-test: setup servers ## every test, the documentation's examples included
+test: servers ## every test, the documentation's examples included
 	cargo test --locked --workspace --manifest-path connectors/Cargo.toml
 	cargo test --locked --workspace
 

@@ -88,6 +88,8 @@ async fn an_api_key_counts_where_it_belongs() {
     accepted(format!("{url}/header"), &[("x-api-key", key)], "api-key").await;
     accepted(format!("{url}/query?a=b&api_key={key}"), &[], "api-key").await;
     accepted(format!("{url}/cookie"), &[("cookie", &format!("a=b; api_key={key}"))], "api-key").await;
+    accepted(format!("{url}/prefix"), &[("authorization", &format!("ApiKey {key}"))], "api-key").await;
+    refused(format!("{url}/prefix"), &[("authorization", key)], "scheme").await;
     refused(format!("{url}/header?api_key={key}"), &[], "no X-Api-Key").await;
     refused(format!("{url}/query?api_key={key}&api_key={key}"), &[], "2 query parameters").await;
     refused(format!("{url}/query"), &[("x-api-key", key)], "0 query parameters").await;
@@ -524,7 +526,7 @@ fn nothing_is_left_running() {
     let keep = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers/keep.py");
     let folder = tempfile::tempdir().unwrap().keep();
     // It says its process id, which is its group's too, and that of a child that it started itself.
-    let server = "sleep 600 & echo $$; wait";
+    let server = "(sleep 5; echo survived) & echo $$; wait";
     let mut kept = Command::new("python3")
         .args([keep.as_os_str(), folder.as_os_str()])
         .args(["sh", "-c", server])
@@ -544,5 +546,5 @@ fn nothing_is_left_running() {
     kept.wait().unwrap();
     // The child that lost its parent holds the pipe until it is dead.
     std::io::Read::read_to_string(&mut output, &mut said).unwrap();
-    assert!(!folder.exists());
+    assert!(!said.contains("survived") && !folder.exists(), "{said}");
 }

@@ -87,6 +87,11 @@ def api_key_cookie(request, config):
     return {"as": "api-key"}
 
 
+def api_key_prefix(request, config):
+    same(authorization(request, "ApiKey"), config["api_key"], "key")
+    return {"as": "api-key"}
+
+
 def sigv4(request, config):
     fields = dict(part.strip().partition("=")[::2] for part in authorization(request, "AWS4-HMAC-SHA256").split(","))
     scope = need(fields.get("Credential"), "Credential").split("/")
@@ -239,6 +244,7 @@ KINDS = {
     "api-key/header": api_key_header,
     "api-key/query": api_key_query,
     "api-key/cookie": api_key_cookie,
+    "api-key/prefix": api_key_prefix,
     "sigv4": sigv4,
     "hmac/stripe": hmac_stripe,
     "hmac/slack": hmac_slack,

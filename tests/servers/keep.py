@@ -29,6 +29,12 @@ def end_the_group():
 def end_with_the_tests():
     while os.read(0, 4096):
         pass
+    # Asked first: Squid removes its shared memory then.
+    server.terminate()
+    try:
+        server.wait(timeout=3)
+    except subprocess.TimeoutExpired:
+        pass
     end_the_group()
     server.wait()
     shutil.rmtree(folder, ignore_errors=True)

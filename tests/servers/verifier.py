@@ -13,6 +13,7 @@ Any path may start with /at/REALM: tokens and counts of one realm are nothing to
 |---|---|
 | /bearer /basic | |
 | /api-key/header /api-key/query /api-key/cookie | X-Api-Key, ?api_key=, cookie api_key |
+| /api-key/prefix | Authorization: ApiKey KEY |
 | /sigv4/… | AWS Signature Version 4, recomputed by botocore |
 | /hmac/stripe /hmac/slack /hmac/github /hmac/generic | ?tolerance=SECONDS, 0 for none |
 | /jwt | a bearer that PyJWT verifies |

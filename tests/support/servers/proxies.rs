@@ -82,12 +82,18 @@ fn squid_command(start: &Start<'_>) -> Command {
     let folder = start.folder.display();
     let programs = ["usr/lib/squid", "usr/lib64/squid", "opt/homebrew/opt/squid/libexec"];
     let data = ["usr/share/squid", "opt/homebrew/opt/squid/share"];
-    let (ncsa, unlinkd) = (found(&programs, "basic_ncsa_auth"), found(&programs, "unlinkd"));
-    let (mime, icons, errors) =
-        (found(&data, "mime.conf"), found(&data, "icons"), found(&data, "errors/English"));
+    for (folders, name) in [
+        (programs.as_slice(), "basic_ncsa_auth"),
+        (&programs, "unlinkd"),
+        (&data, "mime.conf"),
+        (&data, "icons"),
+        (&data, "errors/en"),
+    ] {
+        copy(&found(folders, name), &start.folder.join(name));
+    }
     let config = format!(
         "http_port 127.0.0.1:{port}\n\
-         auth_param basic program {ncsa} {folder}/passwords\n\
+         auth_param basic program {folder}/basic_ncsa_auth {folder}/passwords\n\
          auth_param basic children 2 startup=1\n\
          auth_param basic realm test\n\
          acl authed proxy_auth REQUIRED\n\
@@ -99,33 +105,43 @@ fn squid_command(start: &Start<'_>) -> Command {
          cache_log {folder}/cache.log\n\
          pid_filename {folder}/squid.pid\n\
          coredump_dir {folder}\n\
-         error_directory {errors}\n\
-         mime_table {mime}\n\
-         icon_directory {icons}\n\
+         error_directory {folder}/errors/en\n\
+         mime_table {folder}/mime.conf\n\
+         icon_directory {folder}/icons\n\
          pinger_enable off\n\
-         unlinkd_program {unlinkd}\n\
+         unlinkd_program {folder}/unlinkd\n\
          netdb_filename none\n\
          visible_hostname squid.test\n\
          shutdown_lifetime 0 seconds\n",
         port = start.port,
-        ncsa = ncsa.display(),
-        errors = errors.display(),
-        mime = mime.display(),
-        icons = icons.display(),
-        unlinkd = unlinkd.display(),
     );
     let file = start.folder.join("squid.conf");
     fs::write(&file, config).unwrap();
     give_to_squid(start.folder);
     let mut command = program("squid");
-    command.arg("-N").arg("-f").arg(file);
+    // The name is that of its shared memory.
+    command.args(["-N", "-n", &format!("openact{}", start.port), "-f"]).arg(file);
     command
 }
 
-/// Started by root, Squid runs as `proxy` or `squid`, who has to write here. Everybody may: it is gone in a minute.
+/// Started by root, Squid runs as `proxy` or `squid`, who may look into nobody's target folder (hence the copies) and has
+/// to write here. Everybody may: it is gone in a minute.
 fn give_to_squid(folder: &Path) {
     if fs::metadata(folder).unwrap().uid() == 0 {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+}
+
+/// A file, or a folder with what is in it.
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            copy(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else {
+        fs::copy(from, to).unwrap_or_else(|error| panic!("failed to copy {}: {error}", from.display()));
     }
 }
 
