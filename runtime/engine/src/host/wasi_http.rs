@@ -3,7 +3,7 @@
 //!
 //! Invariant: a request body is whole before anything is dialled, so that it can be signed, counted and sent again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited, StreamBody};
@@ -11,6 +11,7 @@ use openact_core::{
     Error, ErrorCode,
     limits::{HTTP_READ_BYTES_MAX, WASI_HTTP_CHUNK_BYTES},
 };
+use tokio::time::timeout;
 use wasmtime_wasi_http::{Error as WasiError, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::http::{method, parse_url};
@@ -45,15 +46,21 @@ impl WasiHttpHooks for WasiOutgoing {
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
+        options: Option<RequestOptions>,
         _sent: Box<dyn Future<Output = Result<(), WasiError>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         if self.denied {
             return Box::new(async { Err(WasiError::HttpRequestDenied) });
         }
         let traffic = self.traffic.clone();
+        // The connection's own timeouts hold in any case; a guest may only be less patient.
+        let patience = options.and_then(|options| options.first_byte_timeout).unwrap_or(Duration::MAX);
         Box::new(async move {
-            match exchange(&traffic, request).await {
+            let exchanged = match timeout(patience, exchange(&traffic, request)).await {
+                Ok(exchanged) => exchanged,
+                Err(_) => return Err(WasiError::ConnectionReadTimeout),
+            };
+            match exchanged {
                 Ok(response) => Ok((response, Box::new(async { Ok(()) }) as Box<dyn Future<Output = _> + Send>)),
                 Err(error) => {
                     let told = to_wasi(&error);
