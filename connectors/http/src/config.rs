@@ -64,7 +64,7 @@ pub struct Action {
     /// Ask for page after page; the result is {items, pages, truncated}, or the items as a stream.
     #[serde(default)]
     #[schemars(with = "Pagination")]
-    pub pagination: Option<Pagination>,
+    pub pagination: Option<Box<Pagination>>,
 }
 
 fn get() -> String {

@@ -78,7 +78,9 @@ impl Sender<'_> {
     pub(crate) fn send(&self, outgoing: Outgoing<'_>) -> Result<Response, Failure> {
         let request = self.request(outgoing)?;
         self.host.send(request).map_err(|error| match error {
-            HostError::InvalidRequest(message) => self.blame(&["headers", "query", "cookies"], message),
+            HostError::InvalidRequest(message) => {
+                self.blame(&["headers", "query", "cookies", "body"], message)
+            }
             other => other.into(),
         })
     }

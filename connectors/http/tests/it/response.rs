@@ -1,6 +1,7 @@
 //! What comes back.
 
 use openact_connector::{Failure, HostError, testing::FakeHost};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::call;
@@ -117,4 +118,28 @@ fn a_long_body_is_read_to_its_end() {
 fn a_failure_to_send_is_no_result() {
     let host = FakeHost::new().fail(HostError::Protocol("cut off".into()));
     assert_eq!(call(json!({}), json!({}), &host).unwrap_err(), Failure::Protocol("cut off".into()));
+}
+
+proptest! {
+    /// Whatever a server sends: the result is JSON with its three members, and nothing of the server's beside them.
+    #[test]
+    fn a_result_is_json_whatever_came(
+        bytes in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..24),
+            "[\\[\\]{}\",:0-9a\\\\u \u{1}é\u{feff}]{0,16}".prop_map(String::into_bytes),
+        ],
+        value in prop::collection::vec(any::<u8>(), 0..8),
+        kind in "(text/plain|application/json|text/csv|a/b|)(; ?charset=(utf-8|latin1|utf-16|utf-16be|x|\")?)?",
+    ) {
+        let headers = [
+            ("content-type".to_owned(), kind.into_bytes()),
+            ("x\"y".to_owned(), value.clone()),
+            ("set-cookie".to_owned(), value),
+        ];
+        let result = openact_http::answer::result(200, &headers, &bytes);
+        let result: Value = serde_json::from_str(result.as_str()).unwrap();
+        let names: Vec<_> = result.as_object().unwrap().keys().map(String::as_str).collect();
+        prop_assert_eq!(names, ["status_code", "headers", "body"]);
+        prop_assert_eq!(result["headers"].as_object().unwrap().len(), 3);
+    }
 }
