@@ -20,6 +20,7 @@ mod load;
 mod logged;
 mod readme;
 mod sandbox;
+mod secrets;
 mod servers;
 mod setup;
 mod tidy;
