@@ -13,8 +13,8 @@ use support::{ca::pki, upstream::Upstream};
 
 use crate::setup::{memory, request};
 
-/// Every YAML and JSON file under `config`.
-fn files() -> Vec<PathBuf> {
+/// Every YAML and JSON file under a folder of the repository.
+fn files(folder: &str) -> Vec<PathBuf> {
     fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
@@ -27,7 +27,7 @@ fn files() -> Vec<PathBuf> {
         }
     }
     let mut found = Vec::new();
-    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../config"), &mut found);
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder), &mut found);
     found.sort();
     found
 }
@@ -107,7 +107,7 @@ const ANSWER: &str = r#"{"ok": true, "access_token": "t", "token_type": "Bearer"
 
 #[tokio::test]
 async fn every_file_loads_and_every_action_runs() {
-    let files = files();
+    let files = files("config");
     assert!(!files.is_empty(), "there are no files under config");
     for path in files {
         let upstream = Upstream::json(ANSWER).await;
@@ -126,6 +126,17 @@ async fn every_file_loads_and_every_action_runs() {
         let received = upstream.received();
         let asked = received.iter().filter(|request| !request.target.ends_with("/token"));
         assert_eq!(asked.count(), actions.len(), "{}", path.display());
+    }
+}
+
+#[tokio::test]
+async fn files_of_earlier_versions_load_unchanged() {
+    let files = files("runtime/config/src/tests/earlier/files");
+    assert!(files.len() > 5, "{files:?}");
+    for path in files {
+        let openact = load(&path, "https://api.example.com").await;
+        let actions = openact.list_actions(&Tenant::default(), None, None).await.unwrap();
+        assert!(!actions.is_empty(), "{}", path.display());
     }
 }
 

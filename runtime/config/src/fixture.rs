@@ -27,7 +27,7 @@ pub(crate) fn manifest(name: &str) -> Manifest {
             "action_schema": {
                 "type": "object", "required": ["method", "path"],
                 "properties": {
-                    "method": {"type": "string", "enum": ["GET", "POST", "DELETE"]}, "path": {"type": "string"},
+                    "method": {"type": "string", "enum": ["GET", "POST", "PUT", "DELETE"]}, "path": {"type": "string"},
                     "headers": {"type": "object", "additionalProperties": {"type": ["string", "array"]}},
                     "query": {"type": "object", "x-aliases": ["query_params"]}, "cookies": {"type": "object"},
                     "body": {"x-merge": "replace", "x-aliases": ["request_body"]}, "follow_redirects": {"type": "boolean"},

@@ -84,6 +84,7 @@ impl Legacy<'_> {
         for redirects in take_redirects(&mut members, view) {
             members.push(redirects);
         }
+        members.iter_mut().for_each(response);
         self.section_fields(&mut members);
         members
     }
@@ -174,6 +175,7 @@ impl Legacy<'_> {
                     self.limits(&mut fields, view);
                 }
                 self.section_fields(&mut fields);
+                fields.iter_mut().for_each(response);
                 fields.append(&mut moved);
                 member.value = Written::Object(fields);
             }
@@ -382,6 +384,19 @@ fn take_redirects(members: &mut [Member], view: &SchemaView<'_>) -> Vec<Member> 
         }
     }
     taken
+}
+
+/// `response_policy`: what its documentation calls a status, and a field that never did anything, if it is null.
+fn response(member: &mut Member) {
+    if matches!(member.key.as_str(), "response" | "response_policy")
+        && let Some(mut fields) = member.take_members()
+    {
+        fields.retain(|field| field.key != "transform_response" || !field.is_null());
+        for field in fields.iter_mut().filter(|field| field.key == "success_status") {
+            field.key = "allowed_status".into();
+        }
+        member.value = Written::Object(fields);
+    }
 }
 
 /// Takes the members of that name out.

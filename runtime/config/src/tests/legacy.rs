@@ -80,11 +80,12 @@ fn a_flow_in_a_browser_needs_its_credential() {
 #[test]
 fn the_examples_of_earlier_versions_load() {
     let examples = [
-        (include_str!("earlier/example-config.yaml"), 2),
-        (include_str!("earlier/test-config.yaml"), 3),
-        (include_str!("earlier/http.yaml"), 2),
-        (include_str!("earlier/docs-http.yaml"), 3),
-        (include_str!("earlier/spec.yaml"), 1),
+        (include_str!("earlier/files/example-config.yaml"), 2),
+        (include_str!("earlier/files/test-config.yaml"), 3),
+        (include_str!("earlier/files/http.yaml"), 2),
+        (include_str!("earlier/files/docs-http.yaml"), 3),
+        (include_str!("earlier/files/spec.yaml"), 1),
+        (include_str!("earlier/files/every-field.yaml"), 3),
     ];
     for (text, actions) in examples {
         for mode in [SecretsMode::Seal, SecretsMode::Reference] {
