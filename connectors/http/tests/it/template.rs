@@ -156,6 +156,14 @@ fn a_variable_does_not_decide_what_kind_of_body_it_is() {
 }
 
 #[test]
+fn a_body_that_is_an_optional_variable_may_be_none() {
+    let action = json!({"method": "POST", "body": "{{payload?}}"});
+    let request = sent(action.clone(), json!({}));
+    assert_eq!((request.body, request.headers), (None, vec![]));
+    assert_eq!(text(&sent(action, json!({"payload": [1]}))), "[1]");
+}
+
+#[test]
 fn a_binary_answer_can_be_sent_on() {
     let input = json!({"file": {"base64": "/w=="}});
     for action in [
