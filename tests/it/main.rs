@@ -8,9 +8,7 @@
 )]
 
 mod architecture;
-mod bodies;
 mod chaos;
-mod chaos_calls;
 mod cli;
 mod cli_hostile;
 mod components;
@@ -20,15 +18,11 @@ mod egress;
 mod embedded;
 mod load;
 mod logged;
-mod private;
-mod proxy;
 mod readme;
-mod retry;
 mod sandbox;
 mod secrets;
 mod servers;
 mod setup;
 mod tidy;
-mod tls;
 mod wasi_http;
 mod wit_compat;
