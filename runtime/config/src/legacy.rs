@@ -16,6 +16,8 @@
 
 mod authorization;
 
+use std::collections::HashMap;
+
 use openact_core::{
     JsonObject,
     schema::{SchemaView, nearest},
@@ -219,6 +221,7 @@ impl Legacy<'_> {
     /// One member per key; the values of a key that is there several times as a list.
     fn key_values(&mut self, items: Vec<Value>, at: &str, any_case: bool) -> Vec<Member> {
         let mut out: Vec<Member> = Vec::new();
+        let mut index_of: HashMap<String, usize> = HashMap::new();
         for (index, item) in items.into_iter().enumerate() {
             let at = child(at, &index.to_string());
             let key = item.get("key").filter(|key| key.is_string());
@@ -242,12 +245,13 @@ impl Legacy<'_> {
                 }
             }
             let (value, at) = (value.clone(), child(&at, "value"));
-            let same = |member: &&mut Member| {
-                member.key == key || (any_case && member.key.eq_ignore_ascii_case(&key))
-            };
-            match out.iter_mut().find(same) {
+            let name = if any_case { key.to_ascii_lowercase() } else { key.clone() };
+            match index_of.get(&name).and_then(|index| out.get_mut(*index)) {
                 Some(member) => member.add(value, at),
-                None => out.push(Member { key, value: Written::Value(value), at }),
+                None => {
+                    index_of.insert(name, out.len());
+                    out.push(Member { key, value: Written::Value(value), at });
+                }
             }
         }
         out

@@ -56,14 +56,16 @@ impl<'a> Walk<'a> {
     pub(crate) fn connection(&mut self, fields: JsonObject, view: &SchemaView<'_>) -> JsonObject {
         let members = self.unwrapped(fields, view);
         let members = self.legacy(view).connection(members);
-        self.members(members, Some(view), "")
+        let root = self.root.clone();
+        self.members(members, Some(view), At { from: &root, to: "" })
     }
 
     /// An action's fields.
     pub(crate) fn action(&mut self, fields: JsonObject, view: &SchemaView<'_>) -> JsonObject {
         let members = self.unwrapped(fields, view);
         let members = self.legacy(view).action(members);
-        self.members(members, Some(view), "")
+        let root = self.root.clone();
+        self.members(members, Some(view), At { from: &root, to: "" })
     }
 
     fn legacy<'v>(&'v mut self, view: &'v SchemaView<'_>) -> Legacy<'v> {
@@ -120,7 +122,7 @@ impl<'a> Walk<'a> {
         self.problems.count()
     }
 
-    fn members(&mut self, members: Vec<Member>, view: Option<&SchemaView<'_>>, to: &str) -> JsonObject {
+    fn members(&mut self, members: Vec<Member>, view: Option<&SchemaView<'_>>, at: At<'_>) -> JsonObject {
         let written: HashSet<String> = members.iter().map(|member| member.key.clone()).collect();
         let mut out = JsonObject::new();
         // Where each name was first written.
@@ -129,12 +131,14 @@ impl<'a> Walk<'a> {
             let Some(name) = self.name(&member.key, &written, view, &member.at) else {
                 continue;
             };
-            let to = child(to, &name);
+            let to = child(at.to, &name);
             if let Some(first) = first_at.insert(name.clone(), member.at.clone()) {
                 self.problems.key(&member.at, twice(&member.at, &first), Some("keep one of the two".into()));
                 continue;
             }
-            self.note_move(&to, &member.at);
+            if child(at.from, &name) != member.at {
+                self.moved.push((to.clone(), member.at.clone()));
+            }
             let defaults = self.defaults.clone().filter(|_| to == "/defaults");
             let below = defaults.or_else(|| view.and_then(|view| view.property(&name)));
             let value = self.written(member.value, below.as_ref(), At { from: &member.at, to: &to });
@@ -143,23 +147,15 @@ impl<'a> Walk<'a> {
         out
     }
 
-    /// Remembers where the value at `to` of the result was written, if not where its parent was.
-    fn note_move(&mut self, to: &str, from: &str) {
-        let (parent, segment) = to.rsplit_once('/').unwrap_or_default();
-        if format!("{}/{segment}", self.source(parent)) != from {
-            self.moved.push((to.to_owned(), from.to_owned()));
-        }
-    }
-
     fn written(&mut self, value: Written, view: Option<&SchemaView<'_>>, at: At<'_>) -> Value {
         match value {
             Written::Value(value) => self.value(value, view, at),
-            Written::Object(members) => Value::Object(self.members(members, view, at.to)),
+            Written::Object(members) => Value::Object(self.members(members, view, at)),
             Written::List(items) => {
                 let view = view.and_then(SchemaView::item);
                 let item = |(index, (item, from)): (usize, (Value, String))| {
                     let to = child(at.to, &index.to_string());
-                    self.note_move(&to, &from);
+                    self.moved.push((to.clone(), from.clone()));
                     self.value(item, view.as_ref(), At { from: &from, to: &to })
                 };
                 Value::Array(items.into_iter().enumerate().map(item).collect())
@@ -202,7 +198,7 @@ impl<'a> Walk<'a> {
                     self.check_reference(&object, at);
                 }
                 let view = view.filter(|_| !is_secret);
-                Value::Object(self.members(Member::all(object, at.from), view, at.to))
+                Value::Object(self.members(Member::all(object, at.from), view, at))
             }
             Value::Array(items) => {
                 let view = view.and_then(SchemaView::item);

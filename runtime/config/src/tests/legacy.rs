@@ -57,6 +57,15 @@ fn every_row_of_a_connection() {
 }
 
 #[test]
+fn many_parameters_are_moved_in_one_pass() {
+    // Comparing each with each would take minutes.
+    let list: String = (0..100_000).map(|n| format!("{{key: h{n}, value: v}},")).collect();
+    let (config, _) =
+        read_connection(&format!("invocation_http_parameters: {{ header_parameters: [{list}] }}"));
+    assert_eq!(config["defaults"]["headers"].as_object().unwrap().len(), 100_000);
+}
+
+#[test]
 fn every_row_of_an_action() {
     for case in cases(include_str!("earlier/actions.yaml")) {
         let (row, written) = (&case["row"], case["written"].as_str().unwrap());
@@ -123,6 +132,37 @@ fn a_mistake_in_a_moved_value_is_where_it_was_written() {
         ),
     ] {
         assert_eq!(mistakes(&action(fields)), [expected], "{fields}");
+    }
+}
+
+#[test]
+fn what_is_of_another_shape_is_a_mistake_on_its_line() {
+    for key in [
+        "authorization",
+        "auth",
+        "auth_parameters",
+        "authflow",
+        "invocation_http_parameters",
+        "headers",
+        "timeout",
+        "timeout_seconds",
+        "timeout_config",
+        "retry_policy",
+        "network_config",
+        "http_policy",
+        "proxy",
+        "verify_ssl",
+        "auth_ref",
+        "defaults",
+        "limits",
+    ] {
+        for value in ["[1]", "[[]]", "[{a: b}]"] {
+            let found = mistakes(&connection(&format!("base_url: https://h\n{key}: {value}")));
+            assert!(
+                !found.is_empty() && found.iter().all(|found| found.starts_with("5:")),
+                "{key}: {found:?}"
+            );
+        }
     }
 }
 
