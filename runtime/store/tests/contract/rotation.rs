@@ -299,6 +299,41 @@ async fn rotate_with_latecomer(place: &Place, store: &Store, old: &Store) {
 }
 
 #[tokio::test]
+async fn c8_a_key_that_goes_between_a_row_and_its_opening_is_not_missed() {
+    let place = Place::new();
+    fill(&place.open().await, 1).await;
+    let (tenant, trn) = (Tenant::default(), credential("", 0).trn);
+    for new in 2..6 {
+        // Asked for its key when the row is read, this process gets the key of after a whole rotation.
+        let path = place.path();
+        let late = move || {
+            let path = path.clone();
+            let rotated = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let keys = KeySource::Keys(vec![master_key(new), master_key(new - 1)]);
+                    let store = Store::open(&StoreUrl::file(&path), keys, RunWrites::Grouped).await.unwrap();
+                    // Asked again, there is nothing left to do.
+                    let _ = store.rotate_key().await;
+                    store.close().await.unwrap();
+                });
+            });
+            rotated.join().unwrap();
+            Ok(vec![master_key(new)])
+        };
+        let store = place.open_with(KeySource::Environment(Box::new(late)), RunWrites::Grouped).await;
+        let found = match new {
+            2 => store.open_secret(&tenant, "s0").await.unwrap().is_some(),
+            3 => store.secret_is(&tenant, "s0", &"value 0".into()).await.unwrap(),
+            4 => store.get_auth_connection(&trn).await.unwrap().is_some(),
+            _ => store.auth_connection_history(&trn).await.unwrap().len() == 2,
+        };
+        assert!(found, "{new}");
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn c8_a_damaged_record_holds_the_end_up_and_nothing_else() {
     let place = Place::new();
     let store = place.open_with_file().await;
