@@ -18,6 +18,8 @@ mod egress;
 mod embedded;
 mod load;
 mod logged;
+mod matrix;
+mod private;
 mod readme;
 mod sandbox;
 mod secrets;

@@ -30,6 +30,44 @@ pub(crate) async fn http(connection: Value, actions: Value) -> OpenAct {
     memory(&[]).config_text(config("http", connection, actions), Format::Json).build().await.unwrap()
 }
 
+/// The two ways in which a component asks for HTTP; what holds for one has to hold for the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Via {
+    /// `openact:connector/http`, by the bundled connector.
+    Contract,
+    /// `wasi:http`, by the guest of that name.
+    Wasi,
+}
+
+impl Via {
+    pub(crate) const BOTH: [Self; 2] = [Self::Contract, Self::Wasi];
+
+    fn connector(self) -> &'static str {
+        match self {
+            Self::Contract => "http",
+            Self::Wasi => "wasi-http",
+        }
+    }
+
+    /// The one action of [`Via::build`].
+    pub(crate) fn action(self) -> &'static str {
+        match self {
+            Self::Contract => "http/send",
+            Self::Wasi => "wasi-http/send",
+        }
+    }
+
+    /// An OpenAct of `builder` with one connection and one action, which sends a GET if it says nothing else.
+    pub(crate) async fn build(self, builder: Builder, connection: Value, action: Value) -> OpenAct {
+        let builder = match self {
+            Self::Contract => builder,
+            Self::Wasi => builder.connector_bytes(support::guests::guest("wasi-http")),
+        };
+        let text = config(self.connector(), connection, json!({ "send": action }));
+        builder.config_text(text, Format::Json).build().await.unwrap()
+    }
+}
+
 /// Every operation of the guest `hostile`, as actions over one connection.
 pub(crate) fn hostile_config(connection: Value) -> String {
     const OPERATIONS: [&str; 28] = [

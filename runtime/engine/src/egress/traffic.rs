@@ -170,22 +170,20 @@ impl Traffic {
         }
     }
 
+    /// The policy's word on where a request goes, before anything else of it is looked at (E13).
+    pub(crate) fn permit(&self, url: &Url) -> Result<Origin> {
+        self.unless_denied(self.grants.egress.check(url))
+    }
+
     /// The policy's word on a request, and its headers as they may leave. What fails here was never dialled.
     fn admit(&self, request: &mut Outgoing) -> Result<Origin> {
-        let started = Instant::now();
-        let admitted = self.grants.egress.check(&request.url).and_then(|origin| {
-            let dropped =
-                self.grants.policies.headers.apply(&self.grants.connection_headers, &mut request.headers)?;
-            for name in dropped {
-                tracing::warn!(target: "openact::egress", header = %name, "left out by http_policy");
-            }
-            Ok(origin)
-        });
-        let origin = admitted.inspect_err(|error| {
-            let denied = error.details.as_ref().and_then(|details| details.get("denied")?.as_str());
-            let target = denied.unwrap_or("-").to_owned();
-            self.record("http.send", target, error.code.as_str().to_owned(), started);
-        })?;
+        let origin = self.permit(&request.url)?;
+        let policy = &self.grants.policies.headers;
+        let dropped =
+            self.unless_denied(policy.apply(&self.grants.connection_headers, &mut request.headers))?;
+        for name in dropped {
+            tracing::warn!(target: "openact::egress", header = %name, "left out by http_policy");
+        }
         for (name, value) in [(header::USER_AGENT, USER_AGENT), (header::ACCEPT, ANYTHING)] {
             request.headers.entry(name).or_insert(value);
         }
@@ -193,6 +191,15 @@ impl Traffic {
             request.headers.entry(header::ACCEPT_ENCODING).or_insert(ENCODINGS);
         }
         Ok(origin)
+    }
+
+    /// Notes a denial in the call's record.
+    fn unless_denied<T>(&self, decided: Result<T>) -> Result<T> {
+        decided.inspect_err(|error| {
+            let denied = error.details.as_ref().and_then(|details| details.get("denied")?.as_str());
+            let target = denied.unwrap_or("-").to_owned();
+            self.record("http.send", target, error.code.as_str().to_owned(), Instant::now());
+        })
     }
 
     /// Most requests are sent once, and need not be copied for that.

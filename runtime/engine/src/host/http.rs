@@ -52,9 +52,11 @@ impl wit::HostBodyStream for HostView<'_> {
 impl HostView<'_> {
     async fn exchange(&mut self, request: wit::Request) -> Result<wit::Response> {
         self.require(Capability::Http)?;
+        let url = parse_url(&request.url)?;
+        self.0.traffic.permit(&url)?;
         let outgoing = Outgoing {
             method: method(&request.method)?,
-            url: parse_url(&request.url)?,
+            url,
             headers: parse_headers(request.headers)?,
             body: request.body.map(Bytes::from),
             credential: request.credential == CredentialUse::Connection,

@@ -77,6 +77,8 @@ async fn exchange(
     request: http::Request<WasiBody>,
 ) -> openact_core::Result<http::Response<WasiBody>> {
     let (mut head, body) = request.into_parts();
+    let url = parse_url(&head.uri.to_string())?;
+    traffic.permit(&url)?;
     // It was checked against the body; the one that is sent is made from the body.
     head.headers.remove(http::header::CONTENT_LENGTH);
     let max = usize::try_from(traffic.limits.request_bytes).unwrap_or(usize::MAX);
@@ -93,7 +95,7 @@ async fn exchange(
         .to_bytes();
     let outgoing = Outgoing {
         method: method(head.method.as_str())?,
-        url: parse_url(&head.uri.to_string())?,
+        url,
         headers: head.headers,
         body: Some(body).filter(|body| !body.is_empty()),
         credential: true,
