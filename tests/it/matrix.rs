@@ -1,0 +1,365 @@
+//! Every kind of credential, by both ways a component asks for HTTP, against servers that verify it with other people's
+//! code: botocore, PyJWT, Python's hmac and ssl, httpbin for digest.
+//!
+//! Invariant: each case is also refused with a credential that is nearly right, so that the server's yes means something.
+
+use std::sync::Arc;
+
+use openact::{ErrorCode, Format, OpenAct};
+use serde_json::{Value, json};
+use support::{
+    ca::pki,
+    servers::{Realm, credentials as good, httpbin, oidc, verifier},
+};
+
+use crate::setup::{Via, failure, memory, value};
+
+/// A connection, an action, and the field of the connection that is spoilt for the counter-proof.
+struct Case {
+    name: &'static str,
+    connection: Value,
+    action: Value,
+    /// JSON Pointer into the connection, and what it is set to.
+    spoil: (&'static str, Value),
+}
+
+fn case(name: &'static str, connection: Value, action: Value, spoil: (&'static str, Value)) -> Case {
+    Case { name, connection, action, spoil }
+}
+
+fn on(realm: &Realm, authorization: Value) -> Value {
+    json!({"base_url": realm.url, "authorization": authorization})
+}
+
+fn fixed_cases(realm: &Realm) -> Vec<Case> {
+    let key = |place: &str| json!({"type": "api_key", "value": good::API_KEY, place: if place == "header" { "X-Api-Key" } else { "api_key" }});
+    let wrong = |field: &'static str| (field, json!("nearly-right"));
+    vec![
+        case(
+            "bearer",
+            on(realm, json!({"type": "bearer", "token": good::BEARER})),
+            json!({"path": "/bearer"}),
+            wrong("/authorization/token"),
+        ),
+        case(
+            "api_key header",
+            on(realm, key("header")),
+            json!({"path": "/api-key/header"}),
+            wrong("/authorization/value"),
+        ),
+        case(
+            "api_key query",
+            on(realm, key("query")),
+            json!({"path": "/api-key/query"}),
+            wrong("/authorization/value"),
+        ),
+        case(
+            "api_key cookie",
+            on(realm, key("cookie")),
+            json!({"path": "/api-key/cookie"}),
+            wrong("/authorization/value"),
+        ),
+        case(
+            "api_key prefix",
+            on(
+                realm,
+                json!({"type": "api_key", "value": good::API_KEY, "header": "Authorization", "prefix": "ApiKey"}),
+            ),
+            json!({"path": "/api-key/prefix"}),
+            wrong("/authorization/value"),
+        ),
+        case(
+            "basic",
+            on(realm, json!({"type": "basic", "username": good::BASIC.0, "password": good::BASIC.1})),
+            json!({"path": "/basic"}),
+            wrong("/authorization/password"),
+        ),
+    ]
+}
+
+fn signed_cases(realm: &Realm) -> Vec<Case> {
+    let (region, service) = good::SIGV4_SCOPE;
+    let (id, secret, session) = good::SIGV4_SESSION;
+    let sigv4 = |service: &str| {
+        json!({"type": "aws_sigv4", "access_key_id": good::SIGV4.0, "secret_access_key": good::SIGV4.1,
+            "region": region, "service": service})
+    };
+    let hmac = |more: Value| {
+        let mut section = json!({"type": "hmac", "secret": good::HMAC});
+        section.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        section
+    };
+    let post = |path: &str| json!({"method": "POST", "path": path, "headers": {"content-type": "text/plain", "x-amz-meta-a": " b  c "}, "body": "text é"});
+    let wrong_secret = || ("/authorization/secret", json!("nearly-right"));
+    let wrong_key = || ("/authorization/secret_access_key", json!("nearly-right"));
+    vec![
+        case("aws_sigv4", on(realm, sigv4(service)), post("/sigv4/a%20b/c?b=2&a=%2Fx%20y&a=1"), wrong_key()),
+        case("aws_sigv4 s3", on(realm, sigv4("s3")), post("/sigv4/a%20b//c"), wrong_key()),
+        case(
+            "aws_sigv4 session",
+            on(
+                realm,
+                json!({"type": "aws_sigv4", "access_key_id": id, "secret_access_key": secret,
+                "session_token": session, "region": region, "service": service}),
+            ),
+            json!({"path": "/sigv4/x"}),
+            ("/authorization/session_token", json!("nearly-right")),
+        ),
+        case(
+            "hmac stripe",
+            on(
+                realm,
+                hmac(
+                    json!({"message": "{timestamp}.{body}", "header": "Stripe-Signature", "format": "t={timestamp},v1={signature}"}),
+                ),
+            ),
+            post("/hmac/stripe"),
+            wrong_secret(),
+        ),
+        case(
+            "hmac slack",
+            on(
+                realm,
+                hmac(
+                    json!({"message": "v0:{timestamp}:{body}", "header": "X-Slack-Signature", "format": "v0={signature}",
+                "headers": {"X-Slack-Request-Timestamp": "{timestamp}"}}),
+                ),
+            ),
+            post("/hmac/slack"),
+            wrong_secret(),
+        ),
+        case(
+            "hmac github",
+            on(
+                realm,
+                hmac(
+                    json!({"message": "{body}", "header": "X-Hub-Signature-256", "format": "sha256={signature}"}),
+                ),
+            ),
+            post("/hmac/github"),
+            wrong_secret(),
+        ),
+        case(
+            "hmac of everything",
+            on(
+                realm,
+                hmac(json!({"algorithm": "sha512", "encoding": "base64", "header": "X-Signature",
+                "message": "{method}\n{path}\n{query}\n{timestamp}\n{body_sha256}", "headers": {"X-Timestamp": "{timestamp}"}})),
+            ),
+            post("/hmac/generic?a=1&b=%20"),
+            wrong_secret(),
+        ),
+    ]
+}
+
+fn token_cases(realm: &Realm) -> Vec<Case> {
+    let pki = pki();
+    let jwt = |algorithm: &str, id: &str, key: &str| {
+        json!({"type": "jwt", "algorithm": algorithm, "key": key, "key_id": id, "issuer": good::JWT_ISSUER,
+            "subject": good::JWT_SUBJECT, "audience": good::JWT_AUDIENCE})
+    };
+    let kinds = [
+        ("jwt HS256", jwt("HS256", "hs", good::JWT_SECRET)),
+        ("jwt RS256", jwt("RS256", "rsa", &pki.rsa.private.text)),
+        ("jwt ES256", jwt("ES256", "ec", &pki.ec.private.text)),
+        ("jwt EdDSA", jwt("EdDSA", "ed25519", &pki.ed25519.private.text)),
+    ];
+    let wrong_issuer = || ("/authorization/issuer", json!("https://other.test"));
+    let mut cases: Vec<Case> = kinds
+        .into_iter()
+        .map(|(name, section)| case(name, on(realm, section), json!({"path": "/jwt"}), wrong_issuer()))
+        .collect();
+    let mut grant = jwt("RS256", "rsa", &pki.rsa.private.text);
+    grant["use"] = "grant".into();
+    grant["token_url"] = format!("{}/token", realm.url).into();
+    cases.push(case("jwt grant", on(realm, grant), json!({"path": "/protected"}), wrong_issuer()));
+    let wrong = || ("/authorization/client_secret", json!("nearly-right"));
+    for (name, (id, secret), auth) in [
+        ("oauth2 basic", good::CLIENT, "basic"),
+        ("oauth2 post", good::CLIENT, "post"),
+        ("oauth2 basic, odd characters", good::CLIENT_ODD, "basic"),
+    ] {
+        let section = json!({"type": "oauth2_client_credentials", "token_url": format!("{}/token", realm.url),
+            "client_id": id, "client_secret": secret, "client_auth": auth, "scope": ["a", "b"]});
+        cases.push(case(name, on(realm, section), json!({"path": "/protected"}), wrong()));
+    }
+    cases
+}
+
+fn other_servers(realm: &Realm) -> Vec<Case> {
+    let pki = pki();
+    let digest = |path: &str| {
+        let url = &httpbin().url;
+        (
+            json!({"base_url": url, "authorization": {"type": "digest", "username": "mufasa", "password": "circle-of-life"}}),
+            json!({"path": path}),
+        )
+    };
+    let wrong_password = || ("/authorization/password", json!("circle-of-strife"));
+    let mut cases: Vec<Case> = [
+        ("digest MD5", "/digest-auth/auth/mufasa/circle-of-life/MD5"),
+        ("digest SHA-256", "/digest-auth/auth/mufasa/circle-of-life/SHA-256"),
+        ("digest SHA-256 over the body", "/digest-auth/auth-int/mufasa/circle-of-life/SHA-256"),
+    ]
+    .into_iter()
+    .map(|(name, path)| {
+        let (connection, action) = digest(path);
+        case(name, connection, action, wrong_password())
+    })
+    .collect();
+    let mut mtls = json!({"base_url": realm.on(&verifier().mtls()), "network": {"tls": {
+        "ca": pki.ca.text, "ca_only": true, "client_cert": pki.client.cert.text, "client_key": pki.client.key.text}}});
+    cases.push(case(
+        "mtls",
+        mtls.clone(),
+        json!({"path": "/mtls"}),
+        ("/network/tls", json!({"ca": pki.ca.text})),
+    ));
+    // A credential beside a client certificate.
+    mtls["authorization"] = json!({"type": "bearer", "token": good::BEARER});
+    cases.push(case(
+        "mtls and bearer",
+        mtls,
+        json!({"path": "/bearer"}),
+        ("/authorization/token", json!("nearly-right")),
+    ));
+    let oidc = oidc();
+    let section = json!({"type": "oauth2_client_credentials", "token_url": oidc.token_url, "client_id": "svc",
+        "client_secret": "svc-secret", "scope": "api.read", "resource": "urn:api"});
+    let mut connection = on(realm, section);
+    // Its tokens are its own; that one was issued and sent is what can be seen.
+    connection["base_url"] = realm.url.clone().into();
+    cases.push(case(
+        "oauth2 of an OpenID provider",
+        connection,
+        json!({"path": "/echo-headers"}),
+        ("/authorization/client_secret", json!("wrong")),
+    ));
+    cases
+}
+
+/// What the server said: whether it was content.
+async fn outcome(openact: &OpenAct, via: Via) -> Result<Value, openact::Error> {
+    let result = openact.run(via.action(), json!({})).await?.result.value()?;
+    match result["status_code"].as_u64() {
+        Some(200) => Ok(result),
+        _ => Err(openact::Error::new(ErrorCode::UpstreamError, result.to_string())),
+    }
+}
+
+async fn runs(cases: Vec<Case>) {
+    for case in cases {
+        for via in Via::BOTH {
+            let openact = via.build(memory(&[]), case.connection.clone(), case.action.clone()).await;
+            let accepted = outcome(&openact, via).await;
+            assert!(accepted.is_ok(), "{} by {via:?}: {accepted:?}", case.name);
+            // Once more: what was made the first time may be used again.
+            let again = outcome(&openact, via).await;
+            assert!(again.is_ok(), "{} by {via:?}, again: {again:?}", case.name);
+            let mut spoilt = case.connection.clone();
+            *spoilt.pointer_mut(case.spoil.0).unwrap() = case.spoil.1.clone();
+            let openact = via.build(memory(&[]), spoilt, case.action.clone()).await;
+            assert!(
+                outcome(&openact, via).await.is_err(),
+                "{} by {via:?}: the server says yes to anything",
+                case.name
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fixed_credentials_by_both_ways() {
+    runs(fixed_cases(&verifier().realm())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signatures_by_both_ways() {
+    runs(signed_cases(&verifier().realm())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_by_both_ways() {
+    runs(token_cases(&verifier().realm())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn digest_client_certificates_and_a_real_provider_by_both_ways() {
+    runs(other_servers(&verifier().realm())).await;
+}
+
+fn client_credentials(realm: &Realm, lifetime: &str) -> Value {
+    on(
+        realm,
+        json!({"type": "oauth2_client_credentials", "token_url": format!("{}/token{lifetime}", realm.url),
+        "client_id": good::CLIENT.0, "client_secret": good::CLIENT.1}),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o2_ten_thousand_calls_of_two_hundred_tasks_make_one_token_request() {
+    let realm = verifier().realm();
+    // Two actions, one connection: the token is the connection's.
+    let text = json!({"connectors": {"http": {
+        "connections": {"c": client_credentials(&realm, "?delay_ms=50")},
+        "actions": {"a": {"connection": "c", "path": "/protected"}, "b": {"connection": "c", "path": "/protected"}},
+    }}});
+    let openact = Arc::new(
+        memory(&[]).instances_max(200).config_text(text.to_string(), Format::Json).build().await.unwrap(),
+    );
+    let tasks: Vec<_> = (0..200)
+        .map(|task| {
+            let openact = openact.clone();
+            tokio::spawn(async move {
+                let action = if task % 2 == 0 { "http/a" } else { "http/b" };
+                for _ in 0..50 {
+                    assert_eq!(value(&openact, action, json!({})).await["status_code"], 200);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(realm.token_requests().await, 1);
+}
+
+#[tokio::test]
+async fn o13_a_revoked_token_is_replaced_once_and_the_request_sent_again() {
+    let realm = verifier().realm();
+    for via in Via::BOTH {
+        let openact =
+            via.build(memory(&[]), client_credentials(&realm, ""), json!({"path": "/protected"})).await;
+        assert!(outcome(&openact, via).await.is_ok());
+        realm.revoke_tokens().await;
+        let before = realm.token_requests().await;
+        let run = openact.run(via.action(), json!({})).await.unwrap().run;
+        assert_eq!(realm.token_requests().await, before + 1, "{via:?}");
+        let outcomes: Vec<_> = run.host_calls.iter().map(|call| call.outcome.as_str()).collect();
+        assert_eq!(outcomes, ["401", "200"], "{via:?}");
+    }
+}
+
+#[tokio::test]
+async fn o13_a_post_is_not_sent_again_but_the_next_call_has_a_new_token() {
+    let realm = verifier().realm();
+    let action = json!({"method": "POST", "path": "/protected", "body": "x"});
+    let openact = Via::Contract.build(memory(&[]), client_credentials(&realm, ""), action).await;
+    assert!(outcome(&openact, Via::Contract).await.is_ok());
+    realm.revoke_tokens().await;
+    assert_eq!(value(&openact, "http/send", json!({})).await["status_code"], 401);
+    assert_eq!(value(&openact, "http/send", json!({})).await["status_code"], 200);
+    assert_eq!(realm.token_requests().await, 2);
+}
+
+#[tokio::test]
+async fn c5_a_client_that_is_refused_fails_before_the_request() {
+    let realm = verifier().realm();
+    let mut connection = client_credentials(&realm, "");
+    connection["authorization"]["client_secret"] = "canary-nearly-right".into();
+    let openact = Via::Contract.build(memory(&[]), connection, json!({"path": "/protected"})).await;
+    let (error, _) = failure(&openact, "http/send", json!({})).await;
+    assert_eq!(error.code, ErrorCode::AuthRequired, "{error:?}");
+    assert!(error.message.contains("invalid_client"), "{error:?}");
+    assert!(!format!("{error:?} {}", error.to_json()).contains("canary"), "{error:?}");
+}
