@@ -136,4 +136,13 @@ mod tests {
             assert_eq!(shown(text), challenges, "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_header_is_read(text in "([ ,=\"\\\\a/]|Digest|\\PC){0,16}") {
+            let mut found = Vec::new();
+            read(&text, &mut found);
+            proptest::prop_assert!(found.len() <= text.len());
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `secret` | | secret |
 //! | `secret_encoding` | `text` | how it is written: `text`, `base64`, `hex` |
-//! | `message` | | what is signed; placeholders of [the template](crate::hmac#placeholders) |
+//! | `message` | | what is signed, with the placeholders below |
 //! | `algorithm` | `sha256` | `sha1`, `sha256`, `sha384`, `sha512` |
 //! | `encoding` | `hex` | how the hash is written: `hex`, `base64`, `base64url` (without padding) |
 //! | `header` | | where it goes |
@@ -108,11 +108,14 @@ impl Hmac {
     fn injections(&self, request: RequestView<'_>) -> Result<Arc<[Injection]>> {
         let nonce = hash::random_hex()?;
         let unsigned = Values { request, nonce: &nonce, key_id: &self.key_id, signature: "" };
-        let tag = hmac::sign(&self.key, &self.message.fill(unsigned));
-        let signature = (self.encode)(tag.as_ref());
+        let mut tag = hmac::Context::with_key(&self.key);
+        self.message.fill(unsigned, |piece| tag.update(piece));
+        let signature = (self.encode)(tag.sign().as_ref());
         let values = Values { signature: &signature, ..unsigned };
         let one = |(name, template): &(HeaderName, Template)| {
-            let value = String::from_utf8(template.fill(values)).map_err(|_| {
+            let mut value = Vec::new();
+            template.fill(values, |piece| value.extend_from_slice(piece));
+            let value = String::from_utf8(value).map_err(|_| {
                 Error::invalid_config(format!("the value of the header '{name}' is not UTF-8"))
                     .hint("put {body_sha256} in place of {body}")
             })?;

@@ -16,6 +16,8 @@
 //!
 //! Invariant: a template that can be read can be filled; what is unknown is said when the connection is read.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderName, header::HOST};
 use openact_core::{Error, Result, credential::RequestView};
@@ -128,24 +130,20 @@ impl Template {
         self.0.iter().any(|part| matches!(part, Part::Value(found) if *found == wanted))
     }
 
-    /// The text with `values` in place.
-    pub(crate) fn fill(&self, values: Values<'_>) -> Vec<u8> {
-        let mut out = Vec::new();
+    /// Hands the text with `values` in place to `out`, piece by piece: a body may be large.
+    pub(crate) fn fill(&self, values: Values<'_>, mut out: impl FnMut(&[u8])) {
         for part in &self.0 {
             match part {
-                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
-                Part::Value(placeholder) => placeholder.fill(values, &mut out),
-                Part::Header(name) if *name == HOST => {
-                    out.extend_from_slice(host(values.request.url).as_bytes());
-                }
+                Part::Text(text) => out(text.as_bytes()),
+                Part::Value(placeholder) => out(&placeholder.bytes(values)),
+                Part::Header(name) if *name == HOST => out(host(values.request.url).as_bytes()),
                 Part::Header(name) => {
                     let found: Vec<_> =
                         values.request.headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
-                    out.extend(found.join(&b", "[..]));
+                    out(&found.join(&b", "[..]));
                 }
             }
         }
-        out
     }
 }
 
@@ -167,10 +165,10 @@ impl Part {
 }
 
 impl Placeholder {
-    fn fill(self, values: Values<'_>, out: &mut Vec<u8>) {
+    fn bytes<'a>(self, values: Values<'a>) -> Cow<'a, [u8]> {
         let Values { request: RequestView { method, url, body, now, .. }, nonce, key_id, signature } = values;
         let text = match self {
-            Self::Body => return out.extend_from_slice(body),
+            Self::Body => return Cow::Borrowed(body),
             Self::Method => method.to_string(),
             Self::Url => url[..Position::AfterQuery].to_owned(),
             Self::Host => host(url),
@@ -186,6 +184,29 @@ impl Placeholder {
             Self::KeyId => key_id.to_owned(),
             Self::Signature => signature.to_owned(),
         };
-        out.extend_from_slice(text.as_bytes());
+        Cow::Owned(text.into_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "([{}a:]|\\PC|\\{body\\}){0,12}") {
+            let _ = Template::parse("message", &text);
+        }
+
+        #[test]
+        fn text_without_braces_stands_for_itself(text in "[^{}]{0,12}") {
+            let request = crate::testing::Request::new(http::Method::GET, "https://api.example.com/");
+            let values = Values { request: request.view(), nonce: "", key_id: "", signature: "" };
+            let mut out = Vec::new();
+            Template::parse("message", &text).unwrap().fill(values, |piece| out.extend_from_slice(piece));
+            prop_assert_eq!(out, text.into_bytes());
+        }
     }
 }

@@ -184,7 +184,6 @@ impl Landing {
             Ok(issued) => {
                 let token = Arc::new(Token::new(issued, begun, std::mem::take(&mut state.was_refused)));
                 state.token = Some(token.clone());
-                state.failure = None;
                 Ok(token)
             }
             Err(failure) => {

@@ -168,13 +168,33 @@ const AUTHORIZATION: &[(&str, &[&str])] = &[
     ("jwt", &["key", "algorithm"]),
 ];
 
+/// `algorithm` of `hmac`.
+const HASHES: &[&str] = &["sha1", "sha256", "sha384", "sha512"];
+
+/// `algorithm` of `jwt`.
+const SIGNATURES: &[&str] = &[
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384",
+    "EdDSA",
+];
+
+/// What goes for an `authorization` of type `kind`.
+fn rule(kind: &str, required: &[&str]) -> Value {
+    let then = match kind {
+        "hmac" => json!({"required": required, "properties": {"algorithm": {"enum": HASHES}}}),
+        "jwt" => json!({"required": required, "properties": {"algorithm": {"enum": SIGNATURES}},
+            "if": {"properties": {"use": {"const": "grant"}}, "required": ["use"]},
+            "then": {"required": ["token_url"]}}),
+        _ => json!({"required": required}),
+    };
+    json!({"if": {"properties": {"type": {"const": kind}}}, "then": then})
+}
+
 fn authorization_schema() -> Value {
     let secret = json!({"type": ["string", "object"], "writeOnly": true});
     let text = json!({"type": "string", "minLength": 1});
     let seconds = json!({"type": "integer", "minimum": 1, "maximum": 86_400});
-    let when = |(kind, required): &(&str, &[&str])| json!({"if": {"properties": {"type": {"const": kind}}}, "then": {"required": required}});
     let kinds: Vec<&str> = AUTHORIZATION.iter().map(|(kind, _)| *kind).collect();
-    let rules: Vec<Value> = AUTHORIZATION.iter().map(when).collect();
+    let rules: Vec<Value> = AUTHORIZATION.iter().map(|(kind, required)| rule(kind, required)).collect();
     let mut schema = json!({
         "type": "object", "x-aliases": ["auth"], "required": ["type"], "additionalProperties": false,
         "description": "the credential; the host applies it, the connector never sees it",
@@ -186,6 +206,7 @@ fn authorization_schema() -> Value {
         },
         "allOf": rules,
     });
+    let algorithms = [HASHES, SIGNATURES].concat();
     let more = json!({
         "token_url": {"type": "string", "format": "uri"}, "client_id": text, "client_secret": secret,
         "client_auth": {"enum": ["basic", "post"], "description": "how the client is named to the token endpoint (RFC 6749 section 2.3.1)"},
@@ -193,10 +214,9 @@ fn authorization_schema() -> Value {
         "token_parameters": {"type": "object", "additionalProperties": {"type": "string"}, "description": "further fields of the token request"},
         "access_key_id": text, "secret_access_key": secret, "session_token": secret, "region": text, "service": text,
         "secret": secret, "secret_encoding": {"enum": ["text", "base64", "hex"]},
-        "algorithm": {"enum": ["sha1", "sha256", "sha384", "sha512", "HS256", "HS384", "HS512", "RS256", "RS384", "RS512",
-            "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]},
+        "algorithm": {"enum": algorithms},
         "encoding": {"enum": ["hex", "base64", "base64url"]},
-        "message": {"type": "string", "description": "what is signed: {method} {path} {query} {host} {body} {body_sha256} {timestamp} {timestamp_ms} {date} {nonce} {header:name}"},
+        "message": {"type": "string", "minLength": 1, "description": "what is signed: {method} {url} {host} {path} {query} {target} {body} {body_sha256} {body_sha256_base64} {timestamp} {timestamp_ms} {date} {nonce} {key_id} {header:name}"},
         "format": {"type": "string", "description": "the header's value: {signature} {timestamp} {key_id} ..."},
         "headers": {"type": "object", "additionalProperties": {"type": "string"}, "description": "further headers, such as {timestamp}"},
         "key": secret, "key_id": text, "claims": {"type": "object"}, "lifetime_s": seconds,
@@ -221,6 +241,38 @@ mod tests {
         let fits = |bytes: u64| schema.accepts(&json!({"limits": {"memory_bytes": bytes}}));
         assert!(fits(CallLimits::MAX.memory_bytes));
         assert!(!fits(CallLimits::MAX.memory_bytes + 1));
+    }
+
+    #[test]
+    fn an_authorization_has_what_its_type_needs() {
+        let schema = Schema::compile(&authorization_schema(), "it").unwrap();
+        let hmac = json!({"type": "hmac", "secret": "s", "message": "m", "header": "h"});
+        let jwt = json!({"type": "jwt", "key": "k", "algorithm": "ES256"});
+        let with = |section: &Value, key: &str, value: &str| {
+            let mut section = section.clone();
+            section[key] = value.into();
+            section
+        };
+        let grant = with(&jwt, "use", "grant");
+        let url = "https://id.example.com/token";
+        for fits in [
+            &hmac,
+            &jwt,
+            &with(&hmac, "algorithm", "sha1"),
+            &with(&jwt, "use", "bearer"),
+            &with(&grant, "token_url", url),
+        ] {
+            assert!(schema.accepts(fits), "{fits}");
+        }
+        for wrong in [
+            &json!({"type": "hmac"}),
+            &json!({"token": "t"}),
+            &with(&hmac, "algorithm", "HS256"),
+            &with(&jwt, "algorithm", "sha256"),
+            &grant,
+        ] {
+            assert!(!schema.accepts(wrong), "{wrong}");
+        }
     }
 
     #[test]
