@@ -174,6 +174,11 @@ async fn a_secret_in_use_is_not_deleted_by_mistake_and_a_change_reaches_other_pr
     running.set_secret(&Default::default(), &name, &"again".into()).await.unwrap();
     running.run("get", json!({})).await.unwrap();
     assert_eq!(bearer(&upstream), "Bearer again", "this process knows at once");
+    // An export refers to it by name, and so reads back as it was.
+    let exported = stdout(&home.run(&["export", "--format", "json"]).await);
+    let token = json!({"$secret": "mine"});
+    let pointer = "/connectors/http/connections/c/authorization/token";
+    assert_eq!(serde_json::from_str::<Value>(&exported).unwrap().pointer(pointer), Some(&token));
 
     assert_fails(&home.run(&["secret", "delete", "mine"]).await, 3, &["http/c@v1", "--force"]);
     assert_eq!(home.succeed(&["secret", "delete", "mine", "--force"]).await, json!({"deleted": "mine"}));

@@ -1,13 +1,14 @@
 //! Records as a file that [`crate::read_text`] reads, in the shape by connector.
 //!
-//! A stored secret becomes a variable to set before the file is read, such as `${GITHUB_API_AUTHORIZATION_TOKEN}`.
+//! A secret that a connection brought along becomes a variable to set before the file is read, such as
+//! `${GITHUB_API_AUTHORIZATION_TOKEN}`; one set by hand keeps its name.
 //! Invariant: no secret is written, and any other text reads back as it was, whatever it holds.
 
 use std::collections::{BTreeMap, HashSet};
 
 use openact_core::{
-    ConnectorName, Error, JsonObject, Name, Result, action::ActionRecord, connection::ConnectionRecord,
-    secret::SecretRef,
+    ConnectorName, Error, JsonObject, Name, Result, SecretName, action::ActionRecord,
+    connection::ConnectionRecord, secret::SecretRef,
 };
 use serde_json::{Value, json};
 
@@ -116,7 +117,10 @@ impl Place<'_> {
 
     fn value(&mut self, value: &Value, at: &str) -> Value {
         match SecretRef::from_json(value) {
-            Some(SecretRef::Stored(_)) => return format!("${{{}}}", self.variable(at)).into(),
+            // One set by hand is not the connection's own, and keeps its name.
+            Some(SecretRef::Stored(name)) if name.parse::<SecretName>().is_err() => {
+                return format!("${{{}}}", self.variable(at)).into();
+            }
             Some(SecretRef::Env(name)) if substitute::is_variable(&name) => {
                 return format!("${{{name}}}").into();
             }
@@ -323,7 +327,7 @@ mod tests {
 
     #[test]
     fn placeholders_are_named_after_their_place_and_never_twice() {
-        let secret = json!({"authorization": {"type": "bearer", "token": {"$secret": "x"}}});
+        let secret = json!({"authorization": {"type": "bearer", "token": {"$secret": "connection/http/x@v1#/authorization/token"}}});
         let connections =
             ["github-api", "github_api", "github.api", "1x"].map(|name| connection(name, 1, secret.clone()));
         let text =
