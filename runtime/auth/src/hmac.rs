@@ -53,7 +53,7 @@ use zeroize::Zeroizing;
 use crate::{
     fields::Fields,
     hash,
-    placement::{header, header_name},
+    placement::{header, header_name, plain},
     template::{Template, Values},
 };
 
@@ -119,7 +119,8 @@ impl Hmac {
                 Error::invalid_config(format!("the value of the header '{name}' is not UTF-8"))
                     .hint("put {body_sha256} in place of {body}")
             })?;
-            header(name, Zeroizing::new(value))
+            // A timestamp beside the signature may well be in an answer of its own right.
+            if value.contains(&signature) { header(name, Zeroizing::new(value)) } else { Ok(plain(name, value)) }
         };
         self.headers.iter().map(one).collect()
     }

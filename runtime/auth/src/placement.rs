@@ -55,7 +55,12 @@ pub(crate) fn header_name(name: &str) -> Result<HeaderName> {
     Ok(name)
 }
 
-/// A header of the request.
+/// A header that is no secret.
+pub(crate) fn plain(name: &HeaderName, value: String) -> Injection {
+    Injection::Plain { name: name.as_str().to_owned(), value }
+}
+
+/// A header with a secret in it.
 pub(crate) fn header(name: &HeaderName, value: Zeroizing<String>) -> Result<Injection> {
     if HeaderValue::from_str(&value).is_err() {
         return Err(Error::auth_required("the credential holds a character that a header cannot carry")

@@ -70,8 +70,8 @@ impl SigV4 {
         let authorization = self.authorization(&request, &date, signed, &body_hash)?;
         let mut injections = vec![
             placement::header(&header::AUTHORIZATION, Zeroizing::new(authorization))?,
-            placement::header(&AMZ_DATE, Zeroizing::new(date))?,
-            placement::header(&AMZ_HASH, Zeroizing::new(body_hash))?,
+            placement::plain(&AMZ_DATE, date),
+            placement::plain(&AMZ_HASH, body_hash),
         ];
         if let Some(token) = &self.session_token {
             injections.push(placement::header(&AMZ_TOKEN, Zeroizing::new(token.expose_secret().to_owned()))?);

@@ -80,6 +80,13 @@ pub enum Injection {
         /// Its whole value.
         value: SecretString,
     },
+    /// A header that goes with the credential and is no secret, such as the time of a signature. An answer may say it.
+    Plain {
+        /// Its name, in lower case.
+        name: String,
+        /// Its whole value.
+        value: String,
+    },
     /// A query parameter.
     Query {
         /// Its name.

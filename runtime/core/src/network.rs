@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::{
-    Error, Result, credential::SecretSource, policy::{Origin, PrivateRule}, secret::SecretRef,
+    Error, Result, credential::SecretSource, policy::{Origin, PrivateRule, Scheme}, secret::SecretRef,
 };
 
 /// `network` as configured.
@@ -160,6 +160,13 @@ pub struct NetworkSettings {
     pub proxy: Option<Proxy>,
     /// TLS.
     pub tls: TlsSettings,
+}
+
+impl NetworkSettings {
+    /// The name that stands for the host of `origin` in TLS: only for the connection's own.
+    pub fn server_name(&self, origin: &Origin, is_own: bool) -> Option<&str> {
+        self.tls.server_name.as_deref().filter(|_| is_own && origin.scheme() == Scheme::Https)
+    }
 }
 
 /// A proxy, ready to be used.

@@ -13,7 +13,11 @@ use crate::bindings::v0_1::types::{Failure, HostError};
 pub(crate) fn failure(failure: Failure) -> Error {
     let new = |code, text: String| Error::new(code, clip(text));
     match failure {
-        Failure::InvalidConfig(text) | Failure::Unsupported(text) => new(ErrorCode::InvalidConfig, text),
+        Failure::InvalidConfig(text) => new(ErrorCode::InvalidConfig, text),
+        // The caller may care that nothing is wrong with what it asked, only with whom.
+        Failure::Unsupported(text) => {
+            new(ErrorCode::InvalidConfig, text).details(serde_json::json!({ "unsupported": true }))
+        }
         Failure::InvalidInput(text) => new(ErrorCode::InvalidInput, text),
         Failure::Unauthenticated(text) => new(ErrorCode::AuthRequired, text),
         Failure::Denied(text) => new(ErrorCode::EgressDenied, text),

@@ -31,8 +31,8 @@ pub(crate) struct ClientFor<'a> {
     pub(crate) network: &'a NetworkSettings,
     pub(crate) timeout: Timeouts,
     pub(crate) private: &'a Arc<PrivateAccess>,
-    /// Whether the origin is the one that is shown the client certificate.
-    pub(crate) with_identity: bool,
+    /// Whether the origin is the connection's own: it is shown the client certificate.
+    pub(crate) is_own: bool,
 }
 
 impl HttpClients {
@@ -53,7 +53,7 @@ impl ClientFor<'_> {
 
     /// The name that is sent and verified in place of the host's.
     fn server_name(&self) -> Option<&str> {
-        self.network.tls.server_name.as_deref().filter(|_| self.is_tls())
+        self.network.server_name(self.origin, self.is_own)
     }
 
     /// Equal for clients that can be shared. A digest, because it covers keys and passwords.
@@ -78,7 +78,7 @@ impl ClientFor<'_> {
             let tls = &self.network.tls;
             add(&[u8::from(tls.insecure), u8::from(tls.ca_only), tls.min_version as u8]);
             add(tls.ca.as_ref().map_or("", |ca| ca.expose_secret()).as_bytes());
-            if let Some((cert, key)) = tls.client.as_ref().filter(|_| self.with_identity) {
+            if let Some((cert, key)) = tls.client.as_ref().filter(|_| self.is_own) {
                 add(cert.expose_secret().as_bytes());
                 add(key.expose_secret().as_bytes());
             }
@@ -164,7 +164,7 @@ impl ClientFor<'_> {
                 false => builder.tls_certs_merge(certificates),
             };
         }
-        if let Some((cert, key)) = tls.client.as_ref().filter(|_| self.with_identity) {
+        if let Some((cert, key)) = tls.client.as_ref().filter(|_| self.is_own) {
             let pem = openact_core::secret::SecretString::from(format!(
                 "{}\n{}",
                 cert.expose_secret(),

@@ -54,7 +54,7 @@ impl BoundCredential {
             CredentialKind::Fixed(injections) => injections
                 .iter()
                 .map(|injection| match injection {
-                    Injection::Header { name, .. } => format!("header {name}"),
+                    Injection::Header { name, .. } | Injection::Plain { name, .. } => format!("header {name}"),
                     Injection::Query { name, .. } => format!("query parameter {name}"),
                     Injection::Cookie { name, .. } => format!("cookie {name}"),
                 })
@@ -123,6 +123,11 @@ impl Applied {
                     value.set_sensitive(true);
                     headers.push((name, value));
                 }
+                Injection::Plain { name, value } => {
+                    let illegal = || Error::auth_required("the credential cannot be sent as a header");
+                    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| illegal())?;
+                    headers.push((name, HeaderValue::from_str(value).map_err(|_| illegal())?));
+                }
                 Injection::Query { name, value } => query.push((name.clone(), value.clone())),
                 Injection::Cookie { name, value } => cookies.push((name.clone(), value.clone())),
             }
@@ -181,9 +186,12 @@ impl Echo {
     fn of(injections: &[Injection]) -> Result<Self> {
         let mut forms: Vec<Vec<u8>> = Vec::new();
         for injection in injections {
-            let (Injection::Header { value, .. } | Injection::Query { value, .. } | Injection::Cookie { value, .. }) =
-                injection;
-            let value = value.expose_secret();
+            let value = match injection {
+                Injection::Plain { .. } => continue,
+                Injection::Header { value, .. }
+                | Injection::Query { value, .. }
+                | Injection::Cookie { value, .. } => value.expose_secret(),
+            };
             push_forms(&mut forms, value);
             // `Bearer TOKEN` is recognised without its scheme, `Basic …` also by the password inside.
             if let (Injection::Header { .. }, Some((scheme, rest))) = (injection, value.split_once(' ')) {
@@ -292,6 +300,21 @@ mod tests {
         );
         let cookies: Vec<_> = headers.get_all("cookie").iter().collect();
         assert_eq!(cookies, ["theme=dark; sid=real"]);
+    }
+
+    #[test]
+    fn c1_a_log_line_loses_the_credential_and_its_bare_token() {
+        let origin = openact_core::policy::Origin::parse_grant("https://api.example.com").unwrap();
+        let kind = CredentialKind::Fixed(Arc::new([
+            Injection::Header { name: "authorization".into(), value: "Bearer hunter22".into() },
+            Injection::Plain { name: "x-date".into(), value: "20261122".into() },
+        ]));
+        let bound =
+            BoundCredential::new(Credential { binding: Binding { origin, path_prefix: None }, kind }).unwrap();
+        assert_eq!(
+            bound.redact("sent Bearer hunter22 on 20261122, token hunter22"),
+            "sent *************** on 20261122, token ********"
+        );
     }
 
     #[test]

@@ -30,7 +30,7 @@ use openact_core::{
     limits::EXCHANGE_BYTES_MAX,
     network::NetworkSettings,
     policies::Policies,
-    policy::{EgressGrants, Origin, Scheme},
+    policy::{EgressGrants, Origin},
 };
 use url::Url;
 
@@ -51,8 +51,8 @@ pub struct HttpSettings {
     pub egress: EgressGrants,
     /// The credential the host applies.
     pub credential: Option<Credential>,
-    /// The only origin that is shown the client certificate of `network`.
-    pub identity_origin: Option<Origin>,
+    /// The only origin that is shown the client certificate of `network`, and that its `server_name` is for.
+    pub own_origin: Option<Origin>,
     /// Timeouts, retry, headers.
     pub policies: Policies,
     /// Proxy and TLS.
@@ -71,7 +71,7 @@ pub struct Grants {
     pub(crate) limiter: Option<Arc<Limiter>>,
     credential: Option<BoundCredential>,
     network: NetworkSettings,
-    identity_origin: Option<Origin>,
+    own_origin: Option<Origin>,
     /// One for each origin of `egress`, made at its first use.
     clients: Vec<(Origin, OnceLock<reqwest::Client>)>,
     maker: Option<Arc<HttpClients>>,
@@ -93,7 +93,7 @@ impl Grants {
             limiter: None,
             credential: None,
             network: NetworkSettings::default(),
-            identity_origin: None,
+            own_origin: None,
             clients: Vec::new(),
             maker: None,
         }
@@ -108,7 +108,7 @@ impl Grants {
             connection_headers: settings.connection_headers,
             limiter: settings.limiter,
             network: settings.network,
-            identity_origin: settings.identity_origin,
+            own_origin: settings.own_origin,
             clients,
             maker: Some(maker.clone()),
         })
@@ -136,16 +136,19 @@ impl Grants {
             network: &self.network,
             timeout: self.policies.timeout,
             private: self.egress.private(),
-            with_identity: self.identity_origin.as_ref() == Some(origin),
+            is_own: self.is_own(origin),
         })?;
         Ok(cell.get_or_init(|| client))
     }
 
+    /// Whether `origin` is the connection's own, and not just one that it may reach too.
+    fn is_own(&self, origin: &Origin) -> bool {
+        self.own_origin.as_ref() == Some(origin)
+    }
+
     /// Where TLS has a server name of its own, the URL gets it in place of the host, and the host goes into `Host`.
     fn stand_in(&self, origin: &Origin, url: &mut Url, headers: &mut HeaderMap) -> Result<()> {
-        let Some(name) = self.network.tls.server_name.as_deref().filter(|_| origin.scheme() == Scheme::Https) else {
-            return Ok(());
-        };
+        let Some(name) = self.network.server_name(origin, self.is_own(origin)) else { return Ok(()) };
         let bad = || Error::invalid_config("network.tls.server_name is not a host name");
         headers.insert(header::HOST, HeaderValue::from_str(&origin.authority()).map_err(|_| bad())?);
         url.set_host(Some(name)).map_err(|_| bad())

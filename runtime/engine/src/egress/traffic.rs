@@ -274,7 +274,8 @@ impl Traffic {
         let credential = match self.credential_for(&request, origin) {
             None => None,
             Some(bound) => {
-                let applied = bound.for_request(request.view()).await?;
+                // What fails here (a token endpoint) fails before the request is on its way.
+                let applied = bound.for_request(request.view()).await.map_err(not_sent)?;
                 applied.apply(&mut request.url, &mut request.headers);
                 Some(applied)
             }
@@ -434,6 +435,10 @@ fn redirected(
         }
     }
     Ok(Some(next))
+}
+
+fn not_sent(error: Error) -> Error {
+    if error.details.is_some() { error } else { error.details(json!({ "sent": false })) }
 }
 
 /// A number in [0, 1).
