@@ -93,6 +93,10 @@ pub(crate) enum Command {
         /// connector/name, connector/name@vN, a name alone, a TRN, or a run id
         reference: String,
     },
+    /// Explain a run or an action: every value with its origin, what may be reached and as whom, the exact request
+    Explain(Explain),
+    /// Ask connections whether they work
+    Check(Check),
     /// Write the configuration as a file that import reads; secrets become ${…} placeholders
     Export(Export),
     /// Connectors: list, inspect, install, remove
@@ -129,12 +133,8 @@ pub(crate) struct Run {
     /// One field of the input, over --input; a.b=1 reaches inside, and what is not JSON is text
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) set: Vec<(String, String)>,
-    /// Run straight from a configuration file, without a database
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Vec<PathBuf>,
-    /// Run straight from configuration given as JSON, without a database
-    #[arg(long, value_name = "JSON", conflicts_with = "config")]
-    pub(crate) config_json: Option<String>,
+    #[command(flatten)]
+    pub(crate) source: Source,
     /// With --config or --config-json: a connector's .wasm file to use beside the bundled ones
     #[arg(long, value_name = "FILE")]
     pub(crate) connector: Vec<PathBuf>,
@@ -153,6 +153,61 @@ pub(crate) struct Run {
     /// Print each item the action streams at once, as a line of JSON; its result is logged with -v
     #[arg(long, conflicts_with_all = ["output", "format"])]
     pub(crate) stream: bool,
+}
+
+/// Where the configuration is, if not in the database.
+#[derive(Args, Debug)]
+pub(crate) struct Source {
+    /// Straight from a configuration file, without a database
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Vec<PathBuf>,
+    /// Straight from configuration given as JSON, without a database
+    #[arg(long, value_name = "JSON", conflicts_with = "config")]
+    pub(crate) config_json: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  openact explain http/get-user --set login=octocat
+  openact explain http/get-user --config connectors.yaml
+  openact explain 0192f1c2-7a3b-7c00-8000-0123456789ab
+  openact explain http/get-user --format json | jq '.configuration[] | select(.origin != \"default\")'")]
+pub(crate) struct Explain {
+    /// A run id, or an action: connector/name, connector/name@vN, a name alone, or a TRN
+    pub(crate) reference: String,
+    /// The input: JSON, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON|@FILE|-")]
+    pub(crate) input: Option<String>,
+    /// One field of the input, over --input; a.b=1 reaches inside, and what is not JSON is text
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) set: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// With --config or --config-json: a connector's .wasm file to use beside the bundled ones
+    #[arg(long, value_name = "FILE")]
+    pub(crate) connector: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  openact check http/github
+  openact check --all
+  openact check --all --connector http --format json | jq '.[] | select(.ok == false)'
+  openact check --all --config connectors.yaml
+
+The exit code is 0 if all is well, else that of the first connection that does not work.")]
+pub(crate) struct Check {
+    /// connector/name, connector/name@vN, a name alone, or a TRN
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) connection: Option<String>,
+    /// Every connection, several at a time
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// With --all: only of this connector
+    #[arg(long, value_name = "NAME", requires = "all", value_parser = ConnectorName::canonical)]
+    pub(crate) connector: Option<ConnectorName>,
+    #[command(flatten)]
+    pub(crate) source: Source,
 }
 
 #[derive(Args, Debug)]

@@ -3,7 +3,7 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | ok |
-//! | 1 to 10, but 2 | the row of the error's code ([`openact::ErrorCode::exit_code`]) |
+//! | 1 to 10, but 2 | the row of the error's code ([`openact::ErrorCode::exit_code`]); of `check`, of the first that does not work |
 //! | 2 | usage |
 //! | 130, 143 | interrupted (Ctrl-C), terminated |
 //!

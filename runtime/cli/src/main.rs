@@ -2,8 +2,8 @@
 //!
 //! Read in this order: [`args`] (as typed), [`settings`] (resolved), [`app`] (one invocation from start to exit),
 //! [`commands`] (one file each), [`output`] (the one file that prints), [`failure`] and [`exit_code`].
-//! Invariant: standard output holds the result of a command that succeeded and nothing else; items of a stream are there
-//! before it is known whether it will.
+//! Invariant: standard output holds the result of a command that succeeded and nothing else; the result of `check` may be
+//! that something does not work, and items of a stream are there before it is known whether it will.
 
 mod app;
 mod args;

@@ -49,6 +49,8 @@ pub(crate) enum Output {
     Lines(String, Value),
     /// A list.
     List(List),
+    /// Any of these, and the exit code that says what it amounts to.
+    Verdict(Box<Output>, u8),
 }
 
 /// Several records: a table for people, and all that is known of them.
@@ -70,9 +72,17 @@ impl Output {
         self.render(format, is_terminal).map(String::into_bytes)
     }
 
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Verdict(_, code) => ExitCode::from(*code),
+            _ => ExitCode::SUCCESS,
+        }
+    }
+
     fn render(&self, format: Option<Format>, is_terminal: bool) -> Result<String> {
         let format = format.unwrap_or(if is_terminal { Format::Table } else { Format::Json });
         let value = match self {
+            Self::Verdict(output, _) => return output.render(Some(format), is_terminal),
             Self::Nothing => return Ok(String::new()),
             Self::Text(text) => return Ok(text.clone()),
             Self::Lines(lines, _) if matches!(format, Format::Table | Format::Raw) => {
@@ -119,7 +129,8 @@ fn http_body(result: &str) -> Option<Vec<u8>> {
 }
 
 impl List {
-    fn to_table(&self) -> String {
+    /// The table for people.
+    pub(crate) fn to_table(&self) -> String {
         if self.rows.is_empty() {
             return String::new();
         }
@@ -144,9 +155,9 @@ pub(crate) fn result(settings: &Settings, output: &Output) -> ExitCode {
     };
     let mut stdout = io::stdout().lock();
     match stdout.write_all(&bytes).and_then(|()| stdout.flush()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => output.exit_code(),
         // The reader had enough, as `head` has.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => output.exit_code(),
         Err(error) => {
             failure(settings, &Error::internal(format!("failed to write to standard output: {error}")).into())
         }

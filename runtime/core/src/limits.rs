@@ -245,6 +245,10 @@ pub const RANDOM_BYTES_MAX: u64 = 64 * KIB;
 /// Host calls kept in a run record; the rest is counted.
 pub const RUN_HOST_CALLS_MAX: usize = 50;
 
+/// Connections being checked at once: enough that waiting for other systems takes little of the time, few enough to leave
+/// the sandbox to calls.
+pub const CHECKS_AT_ONCE: usize = 16;
+
 /// Run records waiting to be written. A full queue makes the callers wait rather than lose one.
 pub const RUN_QUEUE_MAX: usize = 10_000;
 

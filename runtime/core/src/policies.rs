@@ -23,12 +23,12 @@ use crate::{
     header_policy::{self, HeaderPolicy},
     limits::{CallLimits, LimitOverrides},
     merge::merge_patch,
-    network::{self, Network},
+    network::{self, Network, TlsVersion},
     retry::{self, RetryPolicy},
 };
 
 /// Keys of the sections.
-pub(crate) const SECTIONS: &[&str] = &["timeout", "timeout_ms", "retry", "limits", "network", "http_policy"];
+pub const SECTIONS: &[&str] = &["timeout", "timeout_ms", "retry", "limits", "network", "http_policy"];
 
 /// `timeout: {connect_ms, read_ms, total_ms}`; what is absent keeps its default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -116,19 +116,7 @@ impl Policies {
     pub fn of<'a>(layers: impl IntoIterator<Item = &'a JsonObject>) -> Result<Self> {
         let mut merged = Value::Object(JsonObject::new());
         for layer in layers {
-            let mut layer = layer.clone();
-            // The shorter spelling is the same field, so that the later layer wins whichever it uses.
-            if let Some(total) = layer.shift_remove("timeout_ms") {
-                let timeout = layer.entry("timeout").or_insert_with(|| json!({}));
-                if let Some(timeout) = timeout.as_object_mut() {
-                    timeout.entry("total_ms").or_insert(total);
-                }
-            }
-            if let Some(retry) = layer.get_mut("retry").and_then(Value::as_object_mut)
-                && let Some(retries) = retry.shift_remove("max_retries").as_ref().and_then(Value::as_u64)
-            {
-                retry.entry("max_attempts").or_insert(retries.saturating_add(1).into());
-            }
+            let layer = normalized(layer);
             merge_patch(&mut merged, &Value::Object(layer));
         }
         let Value::Object(mut merged) = merged else { return Ok(Self::default()) };
@@ -150,6 +138,65 @@ impl Policies {
         limits.wall_ms = self.timeout.total_ms.unwrap_or(limits.wall_ms);
         limits.with(&self.limits)
     }
+
+    /// The sections with every default in place, as they would be written, for people; what could be a secret and what
+    /// is off unless it is set (a proxy, certificates) is left out.
+    pub fn in_force(&self) -> Value {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let (limits, retry, network, headers) =
+            (self.call_limits(), &self.retry, &self.network, &self.headers);
+        json!({
+            "timeout": {
+                "connect_ms": ms(self.timeout.connect()), "read_ms": ms(self.timeout.read()), "total_ms": limits.wall_ms,
+            },
+            "retry": {
+                "max_attempts": retry.retries.saturating_add(1), "initial_delay_ms": ms(retry.initial_delay),
+                "max_delay_ms": ms(retry.max_delay), "backoff_multiplier": retry.multiplier, "total_ms": ms(retry.total),
+                "retry_on_status_codes": retry.statuses, "respect_retry_after": retry.respect_retry_after,
+                "jitter": retry.jitter,
+            },
+            "limits": {
+                "memory_bytes": limits.memory_bytes, "cpu_ms": limits.cpu_ms, "host_calls": limits.host_calls,
+                "max_bytes": limits.output_bytes, "response_bytes": limits.response_bytes,
+                "request_bytes": limits.request_bytes,
+            },
+            "network": {
+                "allowed_hosts": network.allowed_hosts, "allow_private": network.allow_private,
+                "tls": {"verify": network.tls.verify, "ca_only": network.tls.ca_only,
+                    "min_version": match network.tls.min_version {
+                        TlsVersion::V12 => "1.2",
+                        TlsVersion::V13 => "1.3",
+                    }},
+            },
+            "http_policy": {
+                "denied_headers": headers.denied_headers, "reserved_headers": headers.reserved_headers,
+                "multi_value_append_headers": headers.multi_value_append_headers,
+                "drop_forbidden_headers": headers.drop_forbidden_headers,
+                "max_header_value_length": headers.max_header_value_length,
+                "max_total_headers": headers.max_total_headers,
+                "allowed_content_types": headers.allowed_content_types, "max_redirects": headers.max_redirects,
+                "cross_origin_redirects": headers.cross_origin_redirects,
+            },
+        })
+    }
+}
+
+/// The sections of a layer in the spelling that layers are merged in. Where a field has two, they are the same one, so
+/// that the later layer wins whichever it uses.
+pub fn normalized(layer: &JsonObject) -> JsonObject {
+    let mut layer = layer.clone();
+    if let Some(total) = layer.shift_remove("timeout_ms") {
+        let timeout = layer.entry("timeout").or_insert_with(|| json!({}));
+        if let Some(timeout) = timeout.as_object_mut() {
+            timeout.entry("total_ms").or_insert(total);
+        }
+    }
+    if let Some(retry) = layer.get_mut("retry").and_then(Value::as_object_mut)
+        && let Some(retries) = retry.shift_remove("max_retries").as_ref().and_then(Value::as_u64)
+    {
+        retry.entry("max_attempts").or_insert(retries.saturating_add(1).into());
+    }
+    layer
 }
 
 /// Takes the [`SECTIONS`] out of a configuration.

@@ -57,6 +57,11 @@ impl PrivateAccess {
         access
     }
 
+    /// Whether a host that a connection names may be private.
+    pub fn opens_named_hosts(&self) -> bool {
+        self.named_hosts
+    }
+
     /// What is open.
     pub fn rules(&self) -> &[PrivateRule] {
         &self.rules

@@ -14,16 +14,17 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use openact_auth::Setup;
 use openact_core::{
-    AuthTrn, ConnectionTrn, Error, JsonObject, Result, Tenant, Timestamp,
+    AuthTrn, ConnectionTrn, Error, ErrorCode, JsonObject, Result, Tenant, Timestamp,
     connection::ConnectionParts,
     credential::SecretSource,
     limits::SECRET_FILE_BYTES_MAX,
+    network::NetworkSettings,
     policies::Policies,
     policy::EgressGrants,
-    secret::{ExposeSecret, SecretRef, SecretString},
+    secret::{self, SecretRef, SecretString},
 };
 use openact_engine::{Grants, HttpSettings, Limiter};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::{Shared, vault};
@@ -31,8 +32,8 @@ use crate::{Shared, vault};
 /// How an action version's connection is used.
 pub(crate) struct Access {
     connection: ConnectionTrn,
-    parts: ConnectionParts,
-    policies: Policies,
+    pub(crate) parts: ConnectionParts,
+    pub(crate) policies: Policies,
     references: Vec<SecretRef>,
     /// Filled at the first call, where nothing has to be read at each.
     once: OnceCell<Arc<Grants>>,
@@ -60,12 +61,49 @@ impl Access {
         self.read_and_make(openact).await
     }
 
+    /// The same for a dry run, which sends nothing and so can do without a credential: without one, and why, if it is
+    /// missing. No vault is asked: what is there is taken for granted.
+    pub(crate) async fn grants_of_dry_run(&self, openact: &Shared) -> Result<(Arc<Grants>, Option<Error>)> {
+        refuse_foreign(&self.connection, &self.references)?;
+        let in_vault = self.references.iter().any(|reference| matches!(reference, SecretRef::Vault { .. }));
+        let made = match self.read(openact, Vaults::Unasked).await {
+            Ok(secrets) => self.make(openact, &secrets),
+            Err(error) => Err(error),
+        };
+        let missing = match made {
+            Ok(grants) => return Ok((Arc::new(grants), None)),
+            Err(_) if in_vault => {
+                Error::auth_required("the credential is in a vault, which a dry run does not ask")
+                    .hint("openact check tells whether it is there and valid")
+            }
+            Err(error) if error.code == ErrorCode::AuthRequired => error,
+            Err(error) => return Err(error.context(self.connection.short())),
+        };
+        let without =
+            self.make_of(openact, &JsonObject::new(), &Secrets::default(), NetworkSettings::default())?;
+        Ok((Arc::new(without), Some(missing)))
+    }
+
+    /// What it may reach by itself, and which private addresses.
+    pub(crate) fn egress(&self, openact: &Shared) -> Result<EgressGrants> {
+        let mut origins = self.parts.origins.clone();
+        origins.extend(self.policies.network.origins()?);
+        let private = openact.private.with_connection(&self.policies.network.private_rules()?);
+        Ok(EgressGrants::new(origins).with_private(Arc::new(private)))
+    }
+
+    async fn read(&self, openact: &Shared, vaults: Vaults) -> Result<Secrets> {
+        let tenant = &self.connection.tenant;
+        let mut secrets = Secrets::read(openact, tenant, &self.references, vaults).await?;
+        if let Some(reference) = &self.parts.auth_ref {
+            secrets.token = Some(stored_token(openact, tenant, reference).await?);
+        }
+        Ok(secrets)
+    }
+
     async fn read_and_make(&self, openact: &Shared) -> Result<Arc<Grants>> {
         refuse_foreign(&self.connection, &self.references)?;
-        let mut secrets = Secrets::read(openact, &self.connection.tenant, &self.references).await?;
-        if let Some(reference) = &self.parts.auth_ref {
-            secrets.token = Some(stored_token(openact, &self.connection.tenant, reference).await?);
-        }
+        let secrets = self.read(openact, Vaults::Asked).await?;
         let made_of = |last: &Option<(Secrets, Arc<Grants>)>| match last {
             Some((known, grants)) if *known == secrets => Some(grants.clone()),
             _ => None,
@@ -73,39 +111,47 @@ impl Access {
         if let Some(grants) = made_of(&self.last.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(grants);
         }
-        let grants = Arc::new(
-            self.make(openact, &secrets).map_err(|error| error.context(self.connection.short()))?,
-        );
+        let grants =
+            Arc::new(self.make(openact, &secrets).map_err(|error| error.context(self.connection.short()))?);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((secrets, grants.clone()));
         Ok(grants)
     }
 
     fn make(&self, openact: &Shared, secrets: &Secrets) -> Result<Grants> {
+        let bearer = secrets.token.as_ref().map(|_| bearer());
+        let authorization = bearer.as_ref().unwrap_or(&self.parts.authorization);
+        self.make_of(openact, authorization, secrets, self.policies.network.resolve(secrets)?)
+    }
+
+    fn make_of(
+        &self,
+        openact: &Shared,
+        authorization: &JsonObject,
+        secrets: &Secrets,
+        network: NetworkSettings,
+    ) -> Result<Grants> {
         let (parts, policies) = (&self.parts, &self.policies);
-        let private = Arc::new(openact.private.with_connection(&policies.network.private_rules()?));
-        let network = policies.network.resolve(secrets)?;
-        let reach = |origins| EgressGrants::new(origins).with_private(private.clone());
+        let egress = self.egress(openact)?;
+        let endpoint = openact_auth::endpoint(authorization).into_iter().collect();
         let transport = openact.engine.transport(HttpSettings {
-            egress: reach(openact_auth::endpoint(&parts.authorization).into_iter().collect()),
+            egress: EgressGrants::new(endpoint).with_private(egress.private().clone()),
             policies: policies.clone(),
             network: network.clone(),
+            own_origin: parts.credential_origin.clone(),
             ..HttpSettings::default()
         })?;
-        let bearer = secrets.token.as_ref().map(|token| bearer(token.expose_secret()));
         let credential = openact_auth::credential(Setup {
-            authorization: bearer.as_ref().unwrap_or(&parts.authorization),
+            authorization,
             origin: parts.credential_origin.as_ref(),
             owner: &self.connection.to_string(),
             secrets,
             tokens: &openact.tokens,
             transport,
         })?;
-        let mut origins = parts.origins.clone();
-        origins.extend(policies.network.origins()?);
         openact.engine.grants(HttpSettings {
-            egress: reach(origins),
+            egress,
             credential,
-            identity_origin: parts.credential_origin.clone(),
+            own_origin: parts.credential_origin.clone(),
             policies: policies.clone(),
             network,
             limiter: self.limiter(openact),
@@ -126,11 +172,15 @@ fn has_authorization(authorization: &JsonObject) -> bool {
     authorization.get("type").is_some_and(|kind| kind != "none")
 }
 
-/// A token as an `authorization` section. Its text is no reference, whatever it looks like.
-fn bearer(token: &str) -> JsonObject {
+/// What [`Secrets`] calls the token of `auth_ref`. No secret can be given this name.
+const STORED_TOKEN: &str = "token of auth_ref";
+
+/// The token of `auth_ref` as an `authorization` section. By reference: its text, whatever it looks like, is never read
+/// as one.
+fn bearer() -> JsonObject {
     let mut section = JsonObject::new();
     section.insert("type".into(), "bearer".into());
-    section.insert("token".into(), json!(token));
+    section.insert("token".into(), SecretRef::Stored(STORED_TOKEN.into()).to_json());
     section
 }
 
@@ -172,7 +222,10 @@ fn header_map(headers: Option<&Value>) -> HeaderMap {
 /// The access token that `auth_ref` names: `provider/user`, or its TRN.
 async fn stored_token(openact: &Shared, tenant: &Tenant, reference: &str) -> Result<SecretString> {
     let bad = || {
-        Error::invalid_config(format!("auth_ref '{}' is not provider/user or a TRN", reference.escape_debug()))
+        Error::invalid_config(format!(
+            "auth_ref '{}' is not provider/user or a TRN",
+            reference.escape_debug()
+        ))
     };
     let trn: AuthTrn = match reference.split_once('/') {
         Some((provider, user)) if !reference.starts_with("trn:") => {
@@ -206,24 +259,35 @@ struct Secrets {
 
 impl PartialEq for Secrets {
     fn eq(&self, other: &Self) -> bool {
-        let text = |secret: &Option<SecretString>| secret.as_ref().map(|s| s.expose_secret().to_owned());
-        self.known.len() == other.known.len()
-            && text(&self.token) == text(&other.token)
-            && self.known.iter().all(|(reference, value)| {
-                other.known.get(reference).is_some_and(|other| other.expose_secret() == value.expose_secret())
-            })
+        let is_same_token = match (&self.token, &other.token) {
+            (None, None) => true,
+            (Some(own), Some(other)) => secret::same(own, other),
+            _ => false,
+        };
+        let in_other = |(reference, own): (&SecretRef, &SecretString)| {
+            other.known.get(reference).is_some_and(|other| secret::same(own, other))
+        };
+        is_same_token && self.known.len() == other.known.len() && self.known.iter().all(in_other)
     }
 }
 
 impl Secrets {
-    async fn read(openact: &Shared, tenant: &Tenant, references: &[SecretRef]) -> Result<Self> {
+    async fn read(
+        openact: &Shared,
+        tenant: &Tenant,
+        references: &[SecretRef],
+        vaults: Vaults,
+    ) -> Result<Self> {
         let mut secrets = Self::default();
         for reference in references {
             let value = match reference {
                 SecretRef::Stored(name) => openact.store.open_secret(tenant, name).await?,
                 SecretRef::Env(name) => (openact.env)(name).map(SecretString::from),
                 SecretRef::File(path) => read_secret_file(path)?,
-                SecretRef::Vault { .. } => vault::read(openact, reference).await?,
+                SecretRef::Vault { .. } => match vaults {
+                    Vaults::Asked => vault::read(openact, reference).await?,
+                    Vaults::Unasked => Some("in the vault".into()),
+                },
             };
             if let Some(value) = value {
                 secrets.known.insert(reference.clone(), value);
@@ -235,7 +299,10 @@ impl Secrets {
 
 impl SecretSource for Secrets {
     fn secret(&self, reference: &SecretRef) -> Result<Option<SecretString>> {
-        Ok(self.known.get(reference).cloned())
+        Ok(match reference {
+            SecretRef::Stored(name) if name == STORED_TOKEN => self.token.clone(),
+            _ => self.known.get(reference).cloned(),
+        })
     }
 }
 

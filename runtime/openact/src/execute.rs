@@ -18,7 +18,7 @@ use openact_core::{
 use openact_engine::{Call, CallKind, CallReport, ItemSender};
 use serde_json::Value;
 
-use crate::{Json, Shared, prepared::Prepared};
+use crate::{Json, Shared, explain, prepared::Prepared};
 
 /// What to run, for whom.
 #[derive(Clone, Debug)]
@@ -73,6 +73,12 @@ async fn find(openact: &Shared, request: &Request) -> Result<Arc<Prepared>> {
     openact.snapshot.prepared(openact, &request.tenant, &request.action, &reference).await
 }
 
+/// Steps 3 to 7 of a dry run, without a record.
+pub(crate) async fn dry_run(openact: &Shared, request: &Request, prepared: &Prepared) -> Result<Json> {
+    let started = Started { id: RunId(uuid::Uuid::now_v7()), at: Timestamp::now(), clock: Instant::now() };
+    attempt(openact, request, prepared, &started).await?.result.map(Json::from)
+}
+
 async fn attempt(
     openact: &Shared,
     request: &Request,
@@ -85,8 +91,11 @@ async fn attempt(
     let action = prepared.merged_action(&input);
     // 5. check the input, and the action as merged
     prepared.check(&input, &action)?;
-    // 6. authorise: a missing credential fails here, before any dial
-    let grants = prepared.access.grants(openact).await?;
+    // 6. authorise: a missing credential fails here, before any dial; a dry run dials nothing and says so
+    let (grants, missing) = match request.dry_run {
+        true => prepared.access.grants_of_dry_run(openact).await?,
+        false => (prepared.access.grants(openact).await?, None),
+    };
     // 7. call
     let call = Call {
         connector: &prepared.connector,
@@ -102,7 +111,11 @@ async fn attempt(
         limits: limits(prepared.limits, request.timeout),
         items: request.items.clone(),
     };
-    Ok(openact.engine.call(call).await)
+    let mut report = openact.engine.call(call).await;
+    if let (true, Ok(said)) = (request.dry_run, &report.result) {
+        report.result = explain::described(openact, request, prepared, said, missing).await;
+    }
+    Ok(report)
 }
 
 /// The input as an object, and as text, within its bound.

@@ -3,12 +3,16 @@
 //! # Map of this crate
 //!
 //! [`Builder`] sets up an [`OpenAct`]; [`execute`](OpenAct::execute) is the path of one call; `import` and `manage` change and
-//! list configuration, `secrets` what it refers to and the key that seals it; `snapshot` and `prepared` keep what calls read; `catalog` knows the connectors; [`settings`] where
-//! things are kept. Invariant: every door is a translation to and from what is public here.
+//! list configuration, `explain` and `check` tell what it does and whether it works, `secrets` what it refers to and the key
+//! that seals it; `snapshot` and `prepared` keep what calls read; `find` is from a name to its record; `catalog` knows the
+//! connectors; [`settings`] where things are kept. Invariant: every door is a translation to and from what is public here.
 
 mod access;
 mod catalog;
+mod check;
 mod execute;
+mod explain;
+mod find;
 mod import;
 mod manage;
 mod prepared;
@@ -20,14 +24,16 @@ mod vault;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use openact_auth::Tokens;
-use openact_core::{limits::CONNECTION_STATE_MAX, secret::SecretRef};
+use openact_core::limits::CONNECTION_STATE_MAX;
 use openact_engine::{CacheKey, Engine, EngineSettings, Limiter};
 use openact_store::{KeySource, Store};
 use quick_cache::sync::Cache as Kept;
 use serde_json::{Value, value::RawValue};
 
 pub use catalog::{ConnectorInfo, ConnectorSource};
+pub use check::{CheckOutcome, CheckReport};
 pub use execute::{Execution, Request};
+pub use explain::{Explanation, Setting, SettingOrigin};
 pub use import::{Change, ChangeStatus, ImportOptions, Plan, Versioning};
 pub use manage::Record;
 pub use openact_config::{Format, SecretsMode};
@@ -38,10 +44,10 @@ pub use openact_core::{
     connection::ConnectionRecord,
     limits,
     manifest::{Capability, ComponentDigest, Manifest, Operation},
-    policy::{PrivateAccess, PrivateRule},
+    policy::{EgressGrants, PrivateAccess, PrivateRule},
     run::{Door, HostCall, RunId, RunRecord, Usage},
     schema::nearest,
-    secret::SecretString,
+    secret::{SecretRef, SecretString},
 };
 pub use openact_engine::{ItemSender, Resolve};
 pub use openact_store::{
@@ -417,6 +423,9 @@ mod tests {
         let openact = OpenAct::builder().without_cache().build().await.unwrap();
         sends(openact.run("x", Value::Null));
         sends(openact.import_files(&[], &ImportOptions::default()));
+        sends(openact.explain(&Tenant::default(), "x", None));
+        sends(openact.check_connection(&Tenant::default(), "x"));
+        sends(openact.check_all(&Tenant::default(), None));
         sends(openact.install_connector(Vec::new(), Vec::new()));
         sends(openact.close());
     }

@@ -6,12 +6,12 @@ use openact_core::{
     action::ActionRecord,
     connection::ConnectionRecord,
     run::{RunId, RunRecord},
-    trn::{Action, Connection, Reference, VersionWanted},
+    trn::{Action, Connection, Reference},
 };
 use openact_store::{ActionFilter, ConnectionFilter, RunFilter};
 use serde_json::Value;
 
-use crate::{OpenAct, snapshot::find_action};
+use crate::{OpenAct, find::find};
 
 /// A record of either kind.
 #[derive(Clone, Debug)]
@@ -97,46 +97,17 @@ impl OpenAct {
     /// The record a person names: an action, else a connection, in any form of reference.
     pub async fn show(&self, tenant: &Tenant, reference: &str) -> Result<Record> {
         if let Ok(trn) = reference.parse::<ConnectionTrn>() {
-            return self.find_connection(tenant, &Reference::Trn(trn)).await.map(Record::Connection);
+            return find(&self.0, tenant, &Reference::Trn(trn)).await.map(Record::Connection);
         }
-        match find_action(&self.0, tenant, &reference.parse::<Reference<Action>>()?).await {
+        match find(&self.0, tenant, &reference.parse::<Reference<Action>>()?).await {
             Ok(record) => Ok(Record::Action(record)),
             Err(error) if error.code == openact_core::ErrorCode::NotFound => {
-                match self.find_connection(tenant, &reference.parse()?).await {
+                match find(&self.0, tenant, &reference.parse::<Reference<Connection>>()?).await {
                     Ok(record) => Ok(Record::Connection(record)),
                     Err(_) => Err(error),
                 }
             }
             Err(error) => Err(error),
         }
-    }
-
-    async fn find_connection(
-        &self,
-        tenant: &Tenant,
-        reference: &Reference<Connection>,
-    ) -> Result<ConnectionRecord> {
-        let missing =
-            || Error::not_found("there is no such connection").hint("see: openact list connections");
-        let (connector, name, version) = match reference {
-            Reference::Trn(trn) if trn.tenant == *tenant => {
-                return self.0.store.get_connection(trn).await?.ok_or_else(missing);
-            }
-            Reference::Trn(_) => return Err(missing()),
-            Reference::Short { connector, name, version, .. } => (connector.clone(), name.clone(), *version),
-        };
-        let latest_only = version == VersionWanted::Latest;
-        let filter = ConnectionFilter { connector, name: Some(name), latest_only };
-        let mut found = self.0.store.find_connections(tenant, &filter).await?;
-        if let VersionWanted::Exactly(version) = version {
-            found.retain(|record| record.trn.version == version);
-        }
-        if found.len() > 1 {
-            let all: Vec<String> = found.iter().map(|record| record.trn.short()).collect();
-            return Err(
-                Error::conflict("the name is ambiguous").hint(format!("use one of: {}", all.join(", ")))
-            );
-        }
-        found.pop().ok_or_else(missing)
     }
 }

@@ -105,11 +105,7 @@ impl Prepared {
 
     /// The action with the keys of the input that the connector lets a caller set.
     pub(crate) fn merged_action(&self, input: &Value) -> Merged<'_> {
-        let Value::Object(input) = input else {
-            return Merged::Same(&self.action_json);
-        };
-        let set: JsonObject =
-            self.overridable.iter().filter_map(|key| Some((key.clone(), input.get(key)?.clone()))).collect();
+        let set = overrides(&self.overridable, input);
         if set.is_empty() {
             return Merged::Same(&self.action_json);
         }
@@ -137,18 +133,30 @@ impl Prepared {
     }
 }
 
-/// `defaults` of the connection that this operation knows, under the action.
-fn effective_action(connection: &ConnectionParts, action: &ActionParts, operation: &Operation) -> JsonObject {
+/// `defaults` of the connection that this operation knows, by the names it has for them.
+pub(crate) fn known_defaults(connection: &ConnectionParts, operation: &Operation) -> JsonObject {
     let view = SchemaView::new(&operation.action_schema);
-    let mut merged = JsonObject::new();
-    for (key, value) in &connection.defaults {
+    let named = connection.defaults.iter().map(|(key, value)| {
         let name = view.canonical_name(key).map_or(Cow::Borrowed(key.as_str()), Cow::Borrowed);
-        if view.property(&name).is_some() {
-            merged.insert(name.into_owned(), value.clone());
-        }
-    }
-    merge(&mut merged, &action.guest, &view);
+        (name.into_owned(), value.clone())
+    });
+    named.filter(|(name, _)| view.property(name).is_some()).collect()
+}
+
+/// The connection's defaults under the action.
+pub(crate) fn effective_action(
+    connection: &ConnectionParts,
+    action: &ActionParts,
+    operation: &Operation,
+) -> JsonObject {
+    let mut merged = known_defaults(connection, operation);
+    merge(&mut merged, &action.guest, &SchemaView::new(&operation.action_schema));
     merged
+}
+
+/// The keys of the input that the connector lets a caller set.
+pub(crate) fn overrides(overridable: &[String], input: &Value) -> JsonObject {
+    overridable.iter().filter_map(|key| Some((key.clone(), input.get(key)?.clone()))).collect()
 }
 
 /// Whether a schema is so open that checking against it is no use: `{}` or `{"type": "object"}`.

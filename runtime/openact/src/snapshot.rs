@@ -10,16 +10,13 @@ use std::sync::{
 };
 
 use openact_core::{
-    ConnectorName, Error, Name, Result, Tenant,
-    action::ActionRecord,
+    Error, Result, Tenant,
     limits::{PREPARED_MAX, SNAPSHOT_POLL},
-    schema::nearest,
-    trn::{Action, Reference, VersionWanted},
+    trn::{Action, Reference},
 };
-use openact_store::ActionFilter;
 use quick_cache::sync::Cache;
 
-use crate::{Shared, prepared::Prepared};
+use crate::{Shared, find::find, prepared::Prepared};
 
 /// See the module.
 pub(crate) struct Snapshot {
@@ -50,7 +47,7 @@ impl Snapshot {
             Err(place) => place,
         };
         let epoch = self.epoch.load(Ordering::Acquire);
-        let action = find_action(openact, tenant, reference).await?;
+        let action = find(openact, tenant, reference).await?;
         let connection = openact.store.get_connection(&action.connection).await?.ok_or_else(|| {
             Error::not_found(format!(
                 "{} refers to {}, which does not exist",
@@ -87,94 +84,6 @@ pub(crate) async fn watch(openact: Weak<Shared>, mut seen: u64) {
             Ok(_) => {}
             Err(error) => tracing::debug!("failed to look for changes: {error:?}"),
         }
-    }
-}
-
-/// The record that `reference` names, or an error that helps to name it right.
-pub(crate) async fn find_action(
-    openact: &Shared,
-    tenant: &Tenant,
-    reference: &Reference<Action>,
-) -> Result<ActionRecord> {
-    match reference {
-        Reference::Trn(trn) if trn.tenant == *tenant => match openact.store.get_action(trn).await? {
-            Some(record) => Ok(record),
-            None => Err(unknown(openact, tenant, &trn.short(), &trn.name).await),
-        },
-        // Another tenant's record does not exist for this one (M8).
-        Reference::Trn(trn) => Err(Error::not_found(format!("there is no action {trn}"))),
-        Reference::Short { connector, name, version, dotted } => {
-            let mut found = candidates(openact, tenant, connector.clone(), name, *version).await?;
-            if let (true, Some((connector, name))) = (found.is_empty(), dotted) {
-                found = candidates(openact, tenant, Some(connector.clone()), name, *version).await?;
-            }
-            let mut found = found.into_iter();
-            match (found.next(), found.next()) {
-                (Some(record), None) => Ok(record),
-                (None, _) => {
-                    let text = connector
-                        .as_ref()
-                        .map_or_else(|| name.to_string(), |connector| format!("{connector}/{name}"));
-                    let text = match version {
-                        VersionWanted::Latest => text,
-                        VersionWanted::Exactly(version) => format!("{text}@v{version}"),
-                    };
-                    Err(unknown(openact, tenant, &text, name).await)
-                }
-                (Some(first), Some(second)) => {
-                    let all: Vec<String> = [first, second]
-                        .into_iter()
-                        .chain(found)
-                        .map(|r| format!("{}/{}", r.trn.connector, r.trn.name))
-                        .collect();
-                    Err(Error::conflict(format!(
-                        "'{name}' is ambiguous: {} actions have that name",
-                        all.len()
-                    ))
-                    .hint(format!("use one of: {}", all.join(", "))))
-                }
-            }
-        }
-    }
-}
-
-async fn candidates(
-    openact: &Shared,
-    tenant: &Tenant,
-    connector: Option<ConnectorName>,
-    name: &Name,
-    version: VersionWanted,
-) -> Result<Vec<ActionRecord>> {
-    let latest_only = version == VersionWanted::Latest;
-    let filter = ActionFilter { connector, name: Some(name.clone()), latest_only, ..Default::default() };
-    let mut found = openact.store.find_actions(tenant, &filter).await?;
-    if let VersionWanted::Exactly(version) = version {
-        found.retain(|record| record.trn.version == version);
-    }
-    Ok(found)
-}
-
-async fn unknown(openact: &Shared, tenant: &Tenant, text: &str, name: &Name) -> Error {
-    let error = Error::not_found(format!("there is no action '{text}'"));
-    let filter = ActionFilter { latest_only: true, ..Default::default() };
-    let Ok(all) = openact.store.find_actions(tenant, &filter).await else {
-        return error;
-    };
-    let names: Vec<String> =
-        all.iter().map(|record| format!("{}/{}", record.trn.connector, record.trn.name)).collect();
-    let near = nearest(text, names.iter().map(String::as_str)).or_else(|| {
-        let short = nearest(name.as_str(), all.iter().map(|record| record.trn.name.as_str()))?;
-        names
-            .iter()
-            .map(String::as_str)
-            .find(|full| full.split_once('/').is_some_and(|(_, name)| name == short))
-    });
-    match near {
-        Some(near) => error.hint(format!("did you mean '{near}'?")),
-        None if names.is_empty() => {
-            error.hint("there are no actions yet; add some with: openact import FILE")
-        }
-        None => error.hint("see: openact list actions"),
     }
 }
 

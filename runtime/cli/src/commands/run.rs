@@ -1,6 +1,8 @@
 //! `openact run`: one action, from the database or straight from a file. Standard output is its result, or the items
 //! it streams.
 
+use std::path::PathBuf;
+
 use openact::{Door, Error, Format, ImportOptions, ItemSender, Json, OpenAct, Request, Result, RunRecord};
 use tokio::task::JoinHandle;
 
@@ -14,7 +16,7 @@ use crate::{
 pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
     // Read first: a mistake in the input should not have to wait for a database.
     let input = input::read(args.input.clone(), &args.set).await?;
-    let openact = opened(app, &args).await?;
+    let openact = opened(app, &args.source, &args.connector).await?;
     let (items, printed) = if args.stream { stream() } else { (None, None) };
     let request = Request {
         tenant: app.settings.tenant.clone(),
@@ -89,22 +91,26 @@ fn log(run: &RunRecord) {
     }
 }
 
-/// OpenAct with the configuration to run from.
-async fn opened<'a>(app: &'a App, args: &args::Run) -> Result<&'a OpenAct> {
+/// OpenAct with the configuration to work from.
+pub(crate) async fn opened<'a>(
+    app: &'a App,
+    source: &args::Source,
+    connectors: &[PathBuf],
+) -> Result<&'a OpenAct> {
     let options = ImportOptions { tenant: app.settings.tenant.clone(), ..Default::default() };
-    if let Some(text) = &args.config_json {
-        let openact = app.without_database(&args.connector).await?;
+    if let Some(text) = &source.config_json {
+        let openact = app.without_database(connectors).await?;
         openact.import_text("--config-json", text, Format::Json, &options).await?;
         return Ok(openact);
     }
-    if args.config.is_empty() {
-        if !args.connector.is_empty() {
+    if source.config.is_empty() {
+        if !connectors.is_empty() {
             return Err(Error::invalid_input("--connector goes with --config or --config-json")
                 .hint("with a database, install it once: openact connector install FILE"));
         }
         return app.openact().await;
     }
-    let openact = app.without_database(&args.connector).await?;
-    openact.import_files(&args.config, &options).await?;
+    let openact = app.without_database(connectors).await?;
+    openact.import_files(&source.config, &options).await?;
     Ok(openact)
 }
