@@ -9,6 +9,7 @@
 
 mod architecture;
 mod chaos;
+mod chaos_calls;
 mod cli;
 mod cli_hostile;
 mod components;
@@ -21,6 +22,7 @@ mod logged;
 mod matrix;
 mod private;
 mod readme;
+mod retry;
 mod sandbox;
 mod secrets;
 mod servers;

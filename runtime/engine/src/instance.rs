@@ -345,7 +345,7 @@ impl CallState {
     /// The caller's error for a failure of the guest: the host's own, if that is why the guest gave up.
     fn explain(&mut self, failure: Error) -> Error {
         match self.traffic.ledger().last_error.take() {
-            Some(error) if error.code == failure.code => error,
+            Some(error) if may_become(error.code, failure.code) => error,
             _ => failure,
         }
     }
@@ -390,6 +390,13 @@ impl CallState {
 
 pub(crate) fn limit_error(limit: &str, message: String) -> Error {
     Error::limit_exceeded(message).details(serde_json::json!({ "limit": limit }))
+}
+
+/// Whether a guest that was told of `code` may fail with `failure` for that reason. The contract knows no rate limit, and
+/// `wasi:http` little more than that a request was denied or failed.
+fn may_become(code: ErrorCode, failure: ErrorCode) -> bool {
+    let is_denial = matches!(code, ErrorCode::EgressDenied | ErrorCode::Forbidden | ErrorCode::AuthRequired);
+    code == failure || failure == if is_denial { ErrorCode::EgressDenied } else { ErrorCode::NetworkError }
 }
 
 impl ResourceLimiter for CallState {

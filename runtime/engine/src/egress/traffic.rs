@@ -256,7 +256,8 @@ impl Traffic {
             let random = random()?;
             let Some(wait) = policy.wait(attempts, first.elapsed(), last, replayable, random) else { return sent };
             let again = Instant::now() + wait;
-            if again >= self.deadline {
+            let bytes = kept.and_then(|kept| kept.body.as_ref()).map_or(0, Bytes::len) as u64;
+            if again >= self.deadline || self.ledger().request_bytes + bytes > self.limits.request_bytes {
                 return sent;
             }
             drop(sent);
