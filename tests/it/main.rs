@@ -21,6 +21,7 @@ mod load;
 mod logged;
 mod matrix;
 mod private;
+mod proxy;
 mod readme;
 mod retry;
 mod sandbox;

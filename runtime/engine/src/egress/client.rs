@@ -92,12 +92,12 @@ impl ClientFor<'_> {
 
     fn build(&self, resolver: &Arc<dyn Resolve>) -> Result<reqwest::Client> {
         let proxy = self.network.proxy.as_ref();
-        let proxy_host = proxy.and_then(|proxy| Some((proxy.url.host()?.to_owned(), proxy.url.port_or_known_default()?)));
+        let known = proxy.and_then(|proxy| Some((proxy_host(&proxy.url)?, proxy.url.port_or_known_default()?)));
         let guarded = GuardedResolver {
             inner: resolver.clone(),
             private: self.private.clone(),
             port: self.origin.port(),
-            proxy: proxy_host,
+            proxy: known,
             stands_for: self.server_name().map(|name| (name.to_owned(), self.origin.host().clone())),
         };
         let mut builder = reqwest::Client::builder()
@@ -126,19 +126,22 @@ impl ClientFor<'_> {
 
     /// The proxy is checked as any other host (E9): a literal address here, a name when it is looked up.
     fn proxy(&self, proxy: &openact_core::network::Proxy) -> Result<reqwest::Proxy> {
+        let bad = || Error::invalid_config("network.proxy cannot be used");
+        let host = proxy_host(&proxy.url).ok_or_else(bad)?;
         let port = proxy.url.port_or_known_default().unwrap_or_default();
-        let literal = match proxy.url.host() {
-            Some(Host::Ipv4(address)) => Some(address.into()),
-            Some(Host::Ipv6(address)) => Some(address.into()),
-            _ => None,
+        let literal = match &host {
+            Host::Ipv4(address) => Some((*address).into()),
+            Host::Ipv6(address) => Some((*address).into()),
+            Host::Domain(_) => None,
         };
-        if let (Some(address), Some(host)) = (literal, proxy.url.host()) {
+        if let Some(address) = literal {
             self.private
                 .admit(&host.to_string(), port, &[address])
                 .map_err(|error| error.context("network.proxy"))?;
         }
-        let made = reqwest::Proxy::all(proxy.url.clone())
-            .map_err(|error| Error::invalid_config("network.proxy cannot be used").because(error))?;
+        let mut url = proxy.url.clone();
+        url.set_host(Some(&host.to_string())).map_err(|_| bad())?;
+        let made = reqwest::Proxy::all(url).map_err(|error| bad().because(error))?;
         Ok(match &proxy.user {
             Some((name, password)) => made.basic_auth(name, password.expose_secret()),
             None => made,
@@ -187,6 +190,11 @@ impl ClientFor<'_> {
         }
         Ok(builder)
     }
+}
+
+/// The proxy's host, in whichever way it is spelt: in URLs of socks5 the parser takes every host for a name.
+fn proxy_host(url: &url::Url) -> Option<Host<String>> {
+    Host::parse(url.host_str()?).ok()
 }
 
 /// Bytes of a response's headers in HTTP/2, where hyper's own bound is 16 KiB.
