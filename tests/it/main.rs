@@ -29,5 +29,6 @@ mod secrets;
 mod servers;
 mod setup;
 mod tidy;
+mod tls;
 mod wasi_http;
 mod wit_compat;

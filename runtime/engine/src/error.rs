@@ -76,7 +76,36 @@ pub(crate) fn http_client(error: reqwest::Error, target: &str) -> Error {
     } else {
         (ErrorCode::NetworkError, format!("the request failed: {cause}"))
     };
-    Error::new(code, format!("{target}: {what}")).because(error)
+    let made = Error::new(code, format!("{target}: {what}"));
+    match tls_hint(&cause) {
+        Some(hint) => made.hint(hint),
+        None => made,
+    }
+    .because(error)
+}
+
+/// What to do about a handshake that failed, by what rustls says.
+fn tls_hint(cause: &str) -> Option<&'static str> {
+    const REFUSALS: [&str; 6] = [
+        "CertificateRequired",
+        "BadCertificate",
+        "CertificateExpired",
+        "CertificateUnknown",
+        "UnknownCA",
+        "DecryptError",
+    ];
+    if cause.contains("UnknownIssuer") {
+        return Some(
+            "if the server's certificate is by an authority of your own, add to the connection: network: { tls: { ca: \"PEM\" } }",
+        );
+    }
+    if cause.contains("not valid for name") || cause.contains("NotValidForName") {
+        return Some("if the server has another name in its certificate, set network.tls.server_name to that");
+    }
+    let refused = cause.contains("fatal alert") && REFUSALS.iter().any(|alert| cause.contains(alert));
+    refused.then_some(
+        "the server wants a client certificate that it accepts: set network.tls.client_cert and client_key",
+    )
 }
 
 /// A trap, or a host function that gave up.
