@@ -54,6 +54,21 @@ fn no_violations(found: Vec<String>) {
 }
 
 #[test]
+fn c10_no_secret_is_compared_but_in_constant_time() {
+    let compares = |line: &str| {
+        line.contains("expose_secret()") && (line.contains(" == ") || line.contains(" != "))
+    };
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|source| source.name.starts_with("runtime/")) {
+        let shipped = source.text.split("#[cfg(test)]").next().unwrap();
+        let is_test = source.name.contains("/tests") || source.name.ends_with("testing.rs");
+        let lines = shipped.lines().enumerate().filter(|(_, line)| !is_test && compares(line));
+        found.extend(lines.map(|(at, _)| format!("{}:{}: compare with secret::same", source.name, at + 1)));
+    }
+    no_violations(found);
+}
+
+#[test]
 fn no_file_is_too_long() {
     let lines = |source: &Source| source.text.lines().count();
     let long = sources().into_iter().filter(|source| lines(source) > FILE_LINES_MAX);

@@ -24,7 +24,7 @@ use openact_core::{
     limits::{
         TOKEN_COOLDOWN, TOKEN_COOLDOWN_MAX, TOKEN_EARLY, TOKEN_LIFETIME, TOKEN_REQUEST_TIMEOUT, TOKENS_MAX,
     },
-    secret::ExposeSecret,
+    secret,
 };
 use quick_cache::sync::Cache;
 use tokio::{runtime::Handle, sync::watch};
@@ -251,7 +251,7 @@ pub(crate) fn same(sent: &[Injection], made: &[Injection]) -> bool {
     let has = |wanted: &Injection| {
         sent.iter().any(|sent| match (sent, wanted) {
             (Injection::Header { name: a, value: x }, Injection::Header { name: b, value: y }) => {
-                a == b && x.expose_secret() == y.expose_secret()
+                a == b && secret::same(x, y)
             }
             _ => false,
         })

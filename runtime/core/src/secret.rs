@@ -16,8 +16,14 @@
 
 pub use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
 
 use crate::{Error, JsonObject, Result, schema::SchemaView};
+
+/// Whether two secrets are the same, in a time that says nothing of where they differ.
+pub fn same(a: &SecretString, b: &SecretString) -> bool {
+    a.expose_secret().as_bytes().ct_eq(b.expose_secret().as_bytes()).into()
+}
 
 /// Where the value of a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -200,6 +206,15 @@ fn visit_value(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn c10_secrets_are_the_same_byte_by_byte() {
+        let is_same = |a: &str, b: &str| same(&a.into(), &b.into());
+        assert!(is_same("hunter2", "hunter2") && is_same("", ""));
+        for other in ["hunter", "hunter22", "Hunter2", "hunter3", ""] {
+            assert!(!is_same("hunter2", other), "{other}");
+        }
+    }
 
     #[test]
     fn c9_a_secret_does_not_show() {

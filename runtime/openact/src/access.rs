@@ -271,6 +271,13 @@ impl PartialEq for Secrets {
     }
 }
 
+/// Whether vaults are asked. A dry run asks nobody.
+#[derive(Clone, Copy)]
+enum Vaults {
+    Asked,
+    Unasked,
+}
+
 impl Secrets {
     async fn read(
         openact: &Shared,
