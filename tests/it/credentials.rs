@@ -19,10 +19,10 @@ use crate::{
 
 /// Characters that each way of writing it down changes, every kind of percent-encoding in the same way, and that a
 /// header, a query and a cookie can carry.
-const CANARY: &str = "canary+Zq7/secret=93";
+pub(crate) const CANARY: &str = "canary+Zq7/secret=93";
 
 /// `authorization` sections that hold the canary as `${CANARY}`.
-fn kinds() -> [Value; 5] {
+pub(crate) fn kinds() -> [Value; 5] {
     [
         json!({"type": "bearer", "token": "${CANARY}"}),
         json!({"type": "api_key", "value": "${CANARY}", "header": "X-Key"}),
@@ -57,7 +57,7 @@ fn forms() -> Vec<String> {
     ]
 }
 
-fn assert_absent(place: &str, bytes: &[u8]) {
+pub(crate) fn assert_absent(place: &str, bytes: &[u8]) {
     for form in forms() {
         let found = bytes.windows(form.len()).any(|window| window == form.as_bytes());
         assert!(!found, "{place} holds {form}");

@@ -17,6 +17,7 @@ mod config;
 mod credentials;
 mod egress;
 mod embedded;
+mod explain;
 mod load;
 mod logged;
 mod matrix;

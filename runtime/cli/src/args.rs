@@ -204,7 +204,7 @@ pub(crate) struct Check {
     #[arg(long)]
     pub(crate) all: bool,
     /// With --all: only of this connector
-    #[arg(long, value_name = "NAME", requires = "all", value_parser = ConnectorName::canonical)]
+    #[arg(long, value_name = "NAME", requires = "all", conflicts_with = "connection", value_parser = ConnectorName::canonical)]
     pub(crate) connector: Option<ConnectorName>,
     #[command(flatten)]
     pub(crate) source: Source,
