@@ -334,3 +334,74 @@ fn written(path: &[String]) -> String {
         |name: &String| if is_plain(name) { name.clone() } else { Value::from(name.as_str()).to_string() };
     path.iter().map(name).collect::<Vec<_>>().join(".")
 }
+
+#[cfg(test)]
+mod tests {
+    use openact_core::{ActionTrn, ConnectionTrn, Timestamp};
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> JsonObject {
+        value.as_object().cloned().unwrap()
+    }
+
+    /// A connector installed anew may call secret what its earlier version did not.
+    #[test]
+    fn c1_what_is_secret_now_and_was_stored_in_the_clear_is_hidden() {
+        let secret = json!({"type": "string", "writeOnly": true});
+        let manifest: Manifest = serde_json::from_value(json!({
+            "name": "it", "version": "1.0.0", "summary": "", "default_operation": "get", "needs": [],
+            "connection_schema": {"properties": {"pin": secret, "list": {"items": {"properties": {"key": secret}}}}},
+            "operations": [{
+                "name": "get", "summary": "", "input_schema": {}, "output_schema": null, "overridable": ["code"],
+                "effect": "read", "idempotent": true,
+                "action_schema": {"properties": {"code": secret, "salt": secret, "plain": {"default": "p"}}},
+            }],
+        }))
+        .unwrap();
+        let connection_trn: ConnectionTrn = "trn:openact:default:connection/it/c@v1".parse().unwrap();
+        let action_trn: ActionTrn = "trn:openact:default:action/it/a@v1".parse().unwrap();
+        let now = Timestamp::now();
+        let connection = ConnectionRecord {
+            trn: connection_trn.clone(),
+            config: object(json!({
+                "pin": "hunter2", "list": [{"key": {"$env": "KEY"}}, {"key": "hunter2"}],
+                "defaults": {"salt": "hunter2"},
+                "authorization": {"type": "bearer", "token": "hunter2"},
+                "network": {"proxy": {"url": "http://p:1", "username": "u", "password": "hunter2"}},
+            })),
+            created_at: now,
+            updated_at: now,
+        };
+        let action = ActionRecord {
+            trn: action_trn,
+            connection: connection_trn,
+            config: object(json!({"code": "hunter2"})),
+            mcp_enabled: false,
+            mcp_overrides: None,
+            created_at: now,
+            updated_at: now,
+        };
+        let input = json!({"code": "hunter2"});
+        let (manifest, input) = (&manifest, &input);
+        let found =
+            settings(&Sources { action: &action, connection: &connection, manifest, input, timeout: None })
+                .unwrap();
+        assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
+        let said: Vec<String> =
+            found.iter().map(|s| format!("{} {} {}", s.path, s.value, s.origin)).collect();
+        for line in [
+            "salt \"[secret]\" connection",
+            "code \"[secret]\" input",
+            "plain \"p\" default",
+            "pin \"[secret]\" connection",
+            "list.0.key {\"$env\":\"KEY\"} connection",
+            "list.1.key \"[secret]\" connection",
+            "authorization.token \"[secret]\" connection",
+            "network.proxy.password \"[secret]\" connection",
+        ] {
+            assert!(said.iter().any(|said| said == line), "{line}: {said:#?}");
+        }
+    }
+}
