@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod bodies;
 mod chaos;
 mod chaos_calls;
 mod cli;
@@ -15,6 +16,7 @@ mod cli_hostile;
 mod components;
 mod config;
 mod credentials;
+mod echo;
 mod egress;
 mod embedded;
 mod explain;

@@ -18,7 +18,6 @@ use openact_core::{
     limits::REDACTED_BYTES_MIN,
     secret::{ExposeSecret, SecretString},
 };
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 /// The credential of a connection, as requests use it.
@@ -231,23 +230,56 @@ impl Echo {
     }
 }
 
+/// What encoders of URLs leave as it is, and how they write a space.
+const PERCENT_KEEPS: [(&str, &str); 6] = [
+    ("", "%20"),
+    // Nothing but letters and digits.
+    ("0", "%20"),
+    ("-._~", "%20"),
+    ("-._*", "+"),
+    ("-._~!*'()", "%20"),
+    ("-._~!*'();/?:@&=+$,#", "%20"),
+];
+
+/// `text` under percent-encoding; letters and digits too, where nothing else is kept.
+fn percent(text: &str, kept: &str, space: &str, upper: bool) -> Vec<u8> {
+    let mut out = String::with_capacity(text.len() * 3);
+    for byte in text.bytes() {
+        let is_kept = !kept.is_empty() && (byte.is_ascii_alphanumeric() || kept.as_bytes().contains(&byte));
+        match byte {
+            b' ' => out.push_str(space),
+            _ if is_kept => out.push(char::from(byte)),
+            _ if upper => out.push_str(&format!("%{byte:02X}")),
+            _ => out.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    out.into_bytes()
+}
+
 /// `secret` as it is, and as JSON, a URL, hexadecimal digits and base64 would show it.
 fn push_forms(forms: &mut Vec<Vec<u8>>, secret: &str) {
     if secret.len() < REDACTED_BYTES_MIN {
         return;
     }
     let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let url = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
-    forms.extend([
-        secret.as_bytes().to_vec(),
-        hex.to_ascii_uppercase().into_bytes(),
-        hex.into_bytes(),
-        url.to_ascii_lowercase().into_bytes(),
-        url::form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>().into_bytes(),
-        url.into_bytes(),
-    ]);
+    forms.extend([secret.as_bytes().to_vec(), hex.to_ascii_uppercase().into_bytes(), hex.into_bytes()]);
+    for (kept, space) in PERCENT_KEEPS {
+        forms.extend([true, false].map(|upper| percent(secret, kept, space, upper)));
+    }
     if let Ok(json) = serde_json::to_string(secret) {
-        forms.push(json.trim_matches('"').as_bytes().to_vec());
+        let json = json.trim_matches('"');
+        forms.push(json.as_bytes().to_vec());
+        forms.push(json.replace('/', "\\/").into_bytes());
+        // Some writers escape slashes too, and some everything beyond ASCII.
+        let ascii: String = json
+            .encode_utf16()
+            .map(|unit| match char::from_u32(u32::from(unit)).filter(char::is_ascii) {
+                Some(c) => c.to_string(),
+                None => format!("\\u{unit:04x}"),
+            })
+            .collect();
+        forms.push(ascii.replace('/', "\\/").into_bytes());
+        forms.push(ascii.into_bytes());
     }
     // Inside a longer text, base64 shows a secret in three ways, by where it begins; its first and last characters mix
     // with the neighbours and are left out.
@@ -263,6 +295,8 @@ fn push_forms(forms: &mut Vec<Vec<u8>>, secret: &str) {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
     use super::*;
 
     fn applied(injection: Injection) -> Applied {
