@@ -2,8 +2,8 @@
 //!
 //! | field | |
 //! |---|---|
-//! | `username` | text |
-//! | `password` | secret |
+//! | `username` | text, may be empty |
+//! | `password` | secret, may be empty |
 //!
 //! The first request goes out bare and is refused; what the refusal says is kept, and later requests answer it at once.
 //! Of several challenges the strongest algorithm is taken: SHA-512-256, SHA-256, MD5, each also as `-sess`. `auth` is
@@ -30,7 +30,7 @@ use openact_core::{
 use url::Position;
 use zeroize::Zeroizing;
 
-use crate::{challenge::Challenge, fields::Fields, hash, placement::header};
+use crate::{challenge::Challenge, fields::Fields, hash, placement::once};
 
 /// See the module.
 #[derive(Debug)]
@@ -81,11 +81,11 @@ struct Algorithm {
 
 impl Digest {
     pub(crate) fn of(fields: &Fields<'_>) -> Result<Self> {
-        let username = fields.required("username")?.to_owned();
+        let username = fields.said("username")?.to_owned();
         if username.contains(char::is_control) {
             return Err(Error::invalid_config("authorization.username holds a control character"));
         }
-        Ok(Self { username, password: fields.secret("password")?, session: Mutex::default() })
+        Ok(Self { username, password: fields.said_secret("password")?, session: Mutex::default() })
     }
 
     /// The session with its count gone up, for one request.
@@ -106,7 +106,7 @@ impl Digest {
     fn injections(&self, request: RequestView<'_>) -> Result<Arc<[Injection]>> {
         let Some(session) = self.next() else { return Ok(Arc::new([])) };
         let value = session.answer(&self.username, &self.password, request);
-        Ok(Arc::new([header(&AUTHORIZATION, value)?]))
+        Ok(Arc::new([once(&AUTHORIZATION, value)?]))
     }
 
     fn learn(&self, sent: &[Injection], headers: &HeaderMap) -> Result<bool> {
@@ -118,7 +118,7 @@ impl Digest {
         };
         let nonce = format!("nonce=\"{}\"", quoted(&strongest.0.nonce));
         let answered = sent.iter().any(|injection| match injection {
-            Injection::Header { name, value } => {
+            Injection::Once { name, value } => {
                 name == AUTHORIZATION.as_str() && value.expose_secret().contains(&nonce)
             }
             _ => false,

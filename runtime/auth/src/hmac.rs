@@ -53,7 +53,7 @@ use zeroize::Zeroizing;
 use crate::{
     fields::Fields,
     hash,
-    placement::{header, header_name, plain},
+    placement::{header_name, once, plain},
     template::{Template, Values},
 };
 
@@ -120,7 +120,11 @@ impl Hmac {
                     .hint("put {body_sha256} in place of {body}")
             })?;
             // A timestamp beside the signature may well be in an answer of its own right.
-            if value.contains(&signature) { header(name, Zeroizing::new(value)) } else { Ok(plain(name, value)) }
+            if value.contains(&signature) {
+                once(name, Zeroizing::new(value))
+            } else {
+                Ok(plain(name, value))
+            }
         };
         self.headers.iter().map(one).collect()
     }

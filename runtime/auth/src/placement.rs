@@ -60,6 +60,14 @@ pub(crate) fn plain(name: &HeaderName, value: String) -> Injection {
     Injection::Plain { name: name.as_str().to_owned(), value }
 }
 
+/// A header with a signature of this one request.
+pub(crate) fn once(name: &HeaderName, value: Zeroizing<String>) -> Result<Injection> {
+    Ok(match header(name, value)? {
+        Injection::Header { name, value } => Injection::Once { name, value },
+        other => other,
+    })
+}
+
 /// A header with a secret in it.
 pub(crate) fn header(name: &HeaderName, value: Zeroizing<String>) -> Result<Injection> {
     if HeaderValue::from_str(&value).is_err() {

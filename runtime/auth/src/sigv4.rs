@@ -69,7 +69,7 @@ impl SigV4 {
         }
         let authorization = self.authorization(&request, &date, signed, &body_hash)?;
         let mut injections = vec![
-            placement::header(&header::AUTHORIZATION, Zeroizing::new(authorization))?,
+            placement::once(&header::AUTHORIZATION, Zeroizing::new(authorization))?,
             placement::plain(&AMZ_DATE, date),
             placement::plain(&AMZ_HASH, body_hash),
         ];

@@ -197,7 +197,9 @@ pub(crate) fn ready<T>(future: impl Future<Output = T>) -> T {
 
 pub(crate) fn shown(injections: &[Injection]) -> Vec<String> {
     let one = |injection: &Injection| match injection {
-        Injection::Header { name, value } => format!("header {name}: {}", value.expose_secret()),
+        Injection::Header { name, value } | Injection::Once { name, value } => {
+            format!("header {name}: {}", value.expose_secret())
+        }
         Injection::Plain { name, value } => format!("header {name}: {value}"),
         Injection::Query { name, value } => format!("query {name}={}", value.expose_secret()),
         Injection::Cookie { name, value } => format!("cookie {name}={}", value.expose_secret()),

@@ -43,9 +43,9 @@ impl Binding {
     fn covers_path(&self, path: &str) -> bool {
         let Some(prefix) = &self.path_prefix else { return true };
         let prefix = prefix.trim_end_matches('/');
-        // A server may decode %2e and %2f and so reach elsewhere; such a path is outside.
+        // A server may decode these, or leave a parameter out, and so reach elsewhere; such a path is outside.
         let lower = path.to_ascii_lowercase();
-        if ["%2e", "%2f", "%5c", "//"].iter().any(|odd| lower.contains(odd)) {
+        if ["%2e", "%2f", "%5c", "%25", "..;", "//"].iter().any(|odd| lower.contains(odd)) {
             return false;
         }
         path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -75,6 +75,14 @@ pub enum CredentialKind {
 pub enum Injection {
     /// A header.
     Header {
+        /// Its name, in lower case.
+        name: String,
+        /// Its whole value.
+        value: SecretString,
+    },
+    /// A header that is good for this request alone: a signature. An answer must not say it as it is; it is worth nothing
+    /// in other encodings.
+    Once {
         /// Its name, in lower case.
         name: String,
         /// Its whole value.
@@ -189,6 +197,8 @@ mod tests {
             "https://api.example.com/v1/%2e%2e/admin",
             "https://api.example.com/v1/..%2Fadmin",
             "https://api.example.com/v1//admin",
+            "https://api.example.com/v1/..;/admin",
+            "https://api.example.com/v1/%252e%252e/admin",
             "https://evil.example.com/v1",
             "http://api.example.com/v1",
         ] {

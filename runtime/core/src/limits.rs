@@ -188,6 +188,19 @@ pub const VAULT_FRESH: Duration = Duration::from_secs(60);
 /// Values of vaults, and rate limiters of connections, kept in memory, whichever were used last.
 pub const CONNECTION_STATE_MAX: usize = 10_000;
 
+/// One exchange of the host itself, in all: a token endpoint or vault that takes longer is as good as down.
+pub const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// What a credential adds to a request, bytes each: servers refuse longer headers, and every answer is searched for it.
+pub const CREDENTIAL_BYTES_MAX: usize = 16 * KIB as usize;
+
+/// A cause that another program or server worded, bytes of a message.
+pub const CAUSE_BYTES_MAX: usize = 300;
+
+/// Bodies of `wasi:http` requests that a call has begun and not yet sent, bytes together. They are in the host's memory
+/// before they count as sent.
+pub const WASI_HTTP_BUFFERED_MAX: usize = 64 * MIB as usize;
+
 /// Secrets shorter than this, bytes, are not blanked out of answers and logs: they would blank out ordinary text, and so
 /// give themselves away.
 pub const REDACTED_BYTES_MIN: usize = 6;

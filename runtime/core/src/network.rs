@@ -14,10 +14,13 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
-use url::Url;
+use url::{Host, Url};
 
 use crate::{
-    Error, Result, credential::SecretSource, policy::{Origin, PrivateRule, Scheme}, secret::SecretRef,
+    Error, Result,
+    credential::SecretSource,
+    policy::{Origin, PrivateRule, Scheme},
+    secret::SecretRef,
 };
 
 /// `network` as configured.
@@ -210,6 +213,18 @@ impl Network {
             return bad(
                 "network.tls.verify: false makes ca and server_name pointless; keep one or the other",
             );
+        }
+        if let Some(name) = &tls.server_name {
+            // An address, or what reads as one, would be dialled without a look at it.
+            let is_name = matches!(Host::parse(name), Ok(Host::Domain(parsed)) if parsed == *name);
+            if !is_name || name.ends_with('.') {
+                return bad("network.tls.server_name is not a host name in lower case, such as api.internal");
+            }
+            if self.proxy.is_some() {
+                return bad(
+                    "network.tls.server_name does not go with network.proxy: the proxy would be asked for that name",
+                );
+            }
         }
         self.origins()?;
         self.private_rules()?;

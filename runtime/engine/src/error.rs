@@ -5,9 +5,15 @@
 
 use std::error::Error as StdError;
 
-use openact_core::{Error, ErrorCode, limits::FAILURE_DETAILS_BYTES_MAX};
+use openact_core::{
+    Error, ErrorCode,
+    limits::{CAUSE_BYTES_MAX, FAILURE_DETAILS_BYTES_MAX},
+};
 
-use crate::bindings::v0_1::types::{Failure, HostError};
+use crate::{
+    bindings::v0_1::types::{Failure, HostError},
+    egress::Masks,
+};
 
 /// A failure the connector returned.
 pub(crate) fn failure(failure: Failure) -> Error {
@@ -60,10 +66,12 @@ pub(crate) fn to_guest(error: &Error) -> HostError {
     }
 }
 
-/// An error of the HTTP client. `target` is the method, origin and path, without the query.
-pub(crate) fn http_client(error: reqwest::Error, target: &str) -> Error {
+/// An error of the HTTP client. `target` is the method, origin and path, without the query. The cause may be worded by the
+/// server (HTTP/2 has a field for it), so it is bounded, and searched for `masks`.
+pub(crate) fn http_client(error: reqwest::Error, target: &str, masks: &Masks) -> Error {
     let error = error.without_url();
-    let cause = root_cause(&error);
+    let mut cause = clip(masks.redact(&root_cause(&error)));
+    cause.truncate(cause.floor_char_boundary(CAUSE_BYTES_MAX));
     let (code, what) = if error.is_timeout() {
         (
             ErrorCode::Timeout,
@@ -100,7 +108,9 @@ fn tls_hint(cause: &str) -> Option<&'static str> {
         );
     }
     if cause.contains("not valid for name") || cause.contains("NotValidForName") {
-        return Some("if the server has another name in its certificate, set network.tls.server_name to that");
+        return Some(
+            "if the server has another name in its certificate, set network.tls.server_name to that",
+        );
     }
     let refused = cause.contains("fatal alert") && REFUSALS.iter().any(|alert| cause.contains(alert));
     refused.then_some(

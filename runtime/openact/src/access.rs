@@ -3,10 +3,12 @@
 //! Secrets are looked up here and nowhere else. Where all of them are in the store, the grants are made once, since a
 //! change there empties the snapshot; what comes from the environment, a file or a vault is read at every call, and the
 //! grants are made anew only if it changed. Invariant: a credential that is missing or cannot be read fails here, before
-//! anything is dialled.
+//! anything is dialled; a dry run, which sends nothing, goes on without and says so.
 
 use std::{
     collections::HashMap,
+    fs::File,
+    io::Read,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -26,8 +28,9 @@ use openact_core::{
 use openact_engine::{Grants, HttpSettings, Limiter};
 use serde_json::Value;
 use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
 
-use crate::{Shared, vault};
+use crate::{Shared, settings::Folders, vault};
 
 /// How an action version's connection is used.
 pub(crate) struct Access {
@@ -314,22 +317,32 @@ impl SecretSource for Secrets {
 }
 
 /// A secret file without its last line break; none if there is no such file. A device or pipe could hold a call, and
-/// every other call on its thread, for ever.
+/// every other call on its thread, for ever; and what the system says of this process holds its keys.
 fn read_secret_file(path: &str) -> Result<Option<SecretString>> {
     let unreadable = |what: &dyn std::fmt::Display| {
         Error::auth_required(format!("failed to read the secret file {path}: {what}"))
             .hint("name a small text file that this user can read")
     };
-    match std::fs::metadata(path) {
-        Ok(file) if !file.is_file() => return Err(unreadable(&"it is not a file")),
-        Ok(file) if file.len() > SECRET_FILE_BYTES_MAX => {
-            return Err(unreadable(&format_args!("it has more than {SECRET_FILE_BYTES_MAX} bytes")));
-        }
-        Ok(_) => {}
+    let real = match std::fs::canonicalize(path) {
+        Ok(real) => real,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(&error)),
+    };
+    let is_system = |folder: &&str| real.starts_with(folder);
+    let is_master_key =
+        || Folders::of_platform().and_then(|own| own.master_key().canonicalize().ok()) == Some(real.clone());
+    if ["/proc", "/sys", "/dev"].iter().any(is_system) || is_master_key() {
+        return Err(unreadable(&"it is not anybody's to send"));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
+    let file = File::open(&real).map_err(|error| unreadable(&error))?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err(unreadable(&"it is not a file"));
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(SECRET_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| unreadable(&error))?;
+    if text.len() as u64 > SECRET_FILE_BYTES_MAX {
+        return Err(unreadable(&format_args!("it has more than {SECRET_FILE_BYTES_MAX} bytes")));
+    }
     Ok(Some(text.trim_end_matches(['\r', '\n']).into()))
 }
 

@@ -15,8 +15,9 @@ use openact_core::{
     run::{Door, RunId, RunRecord},
     trn::{Action, Reference},
 };
-use openact_engine::{Call, CallKind, CallReport, ItemSender};
+use openact_engine::{Call, CallKind, CallReport, Grants, ItemSender};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::{Json, Shared, explain, prepared::Prepared};
 
@@ -92,10 +93,11 @@ async fn attempt(
     // 5. check the input, and the action as merged
     prepared.check(&input, &action)?;
     // 6. authorise: a missing credential fails here, before any dial; a dry run dials nothing and says so
-    let (grants, missing) = match request.dry_run {
-        true => prepared.access.grants_of_dry_run(openact).await?,
-        false => (prepared.access.grants(openact).await?, None),
-    };
+    let mut limits = limits(prepared.limits, request.timeout);
+    let authorised = timeout(limits.wall(), authorise(openact, request.dry_run, prepared));
+    let (grants, missing) = authorised.await.map_err(|_| late(&limits))??;
+    // What looking secrets up took is the call's time.
+    limits.wall_ms = limits.wall_ms.saturating_sub(started.clock.elapsed().as_millis() as u64).max(1);
     // 7. call
     let call = Call {
         connector: &prepared.connector,
@@ -108,7 +110,7 @@ async fn attempt(
         },
         connection: &prepared.connection_json,
         grants: &grants,
-        limits: limits(prepared.limits, request.timeout),
+        limits,
         items: request.items.clone(),
     };
     let mut report = openact.engine.call(call).await;
@@ -116,6 +118,23 @@ async fn attempt(
         report.result = explain::described(openact, request, prepared, said, missing).await;
     }
     Ok(report)
+}
+
+async fn authorise(
+    openact: &Shared,
+    dry_run: bool,
+    prepared: &Prepared,
+) -> Result<(Arc<Grants>, Option<Error>)> {
+    match dry_run {
+        true => prepared.access.grants_of_dry_run(openact).await,
+        false => Ok((prepared.access.grants(openact).await?, None)),
+    }
+}
+
+fn late(limits: &CallLimits) -> Error {
+    Error::timeout(format!("the secrets of the connection were not to be had within {} ms", limits.wall_ms))
+        .hint("where they are kept (a vault) does not answer; the deadline is timeout_ms of the action or connection")
+        .details(serde_json::json!({ "limit": "wall_ms" }))
 }
 
 /// The input as an object, and as text, within its bound.

@@ -50,7 +50,8 @@ async fn fetch(openact: &Shared, reference: &SecretRef) -> Result<Option<SecretS
     let url = location(&setting(ADDRESS)?, mount, path)?;
     let mut headers = HeaderMap::new();
     let header = |value: &str| {
-        HeaderValue::from_str(value).map_err(|_| Error::auth_required("VAULT_TOKEN cannot be sent as a header"))
+        HeaderValue::from_str(value)
+            .map_err(|_| Error::auth_required("VAULT_TOKEN cannot be sent as a header"))
     };
     let mut token = header(&setting(TOKEN)?)?;
     token.set_sensitive(true);
@@ -59,7 +60,8 @@ async fn fetch(openact: &Shared, reference: &SecretRef) -> Result<Option<SecretS
     if let Some(namespace) = (openact.env)(NAMESPACE) {
         headers.insert(HeaderName::from_static("x-vault-namespace"), header(&namespace)?);
     }
-    let origin = Origin::of(&url).ok_or_else(|| Error::auth_required("VAULT_ADDR is not an http or https URL"))?;
+    let origin =
+        Origin::of(&url).ok_or_else(|| Error::auth_required("VAULT_ADDR is not an http or https URL"))?;
     let egress = EgressGrants::new(vec![origin]);
     let transport = openact.engine.transport(HttpSettings { egress, ..HttpSettings::default() })?;
     let exchange = Exchange { method: Method::GET, url, headers, body: Bytes::new() };
@@ -73,14 +75,19 @@ async fn fetch(openact: &Shared, reference: &SecretRef) -> Result<Option<SecretS
         }
         status => {
             let message = format!("the vault answered {} to {mount}/{path}", status.as_u16());
-            return Err(Error::new(ErrorCode::UpstreamError, message).with_retryable(status.is_server_error()));
+            return Err(
+                Error::new(ErrorCode::UpstreamError, message).with_retryable(status.is_server_error())
+            );
         }
     }
-    let data = serde_json::from_slice::<Value>(&answer.body).ok().and_then(|mut body| {
-        body.pointer_mut("/data/data").map(Value::take)
-    });
+    let data = serde_json::from_slice::<Value>(&answer.body)
+        .ok()
+        .and_then(|mut body| body.pointer_mut("/data/data").map(Value::take));
     let data = data.ok_or_else(|| {
-        Error::new(ErrorCode::UpstreamError, format!("the vault's answer to {mount}/{path} is not one of KV version 2"))
+        Error::new(
+            ErrorCode::UpstreamError,
+            format!("the vault's answer to {mount}/{path} is not one of KV version 2"),
+        )
     })?;
     value(&data, pointer.as_deref(), &format!("{mount}/{path}"))
 }
@@ -88,7 +95,8 @@ async fn fetch(openact: &Shared, reference: &SecretRef) -> Result<Option<SecretS
 /// `VAULT_ADDR/v1/MOUNT/data/PATH`
 fn location(address: &str, mount: &str, path: &str) -> Result<Url> {
     let bad = || {
-        Error::auth_required("VAULT_ADDR is not a URL of a vault").hint("expected such as https://vault.example:8200")
+        Error::auth_required("VAULT_ADDR is not a URL of a vault")
+            .hint("expected such as https://vault.example:8200")
     };
     let mut url = Url::parse(address).map_err(|_| bad())?;
     if !url.username().is_empty() || url.password().is_some() {

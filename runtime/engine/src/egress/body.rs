@@ -9,14 +9,14 @@ use bytes::{Bytes, BytesMut};
 use openact_core::Result;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{credential::Applied, traffic::Traffic};
+use super::{credential::Masks, traffic::Traffic};
 use crate::error::http_client;
 
 /// See the module.
 pub(crate) struct Body {
     response: reqwest::Response,
     traffic: Arc<Traffic>,
-    credential: Option<Arc<Applied>>,
+    masks: Masks,
     /// Received, not yet given out.
     held: BytesMut,
     /// How many of them may go: no appearance of the credential begins there that is not blanked out.
@@ -32,11 +32,20 @@ impl Body {
     pub(crate) fn new(
         response: reqwest::Response,
         traffic: Arc<Traffic>,
-        credential: Option<Arc<Applied>>,
+        masks: Masks,
         target: String,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        Self { response, traffic, credential, held: BytesMut::new(), ready: 0, ended: false, target, _permit: permit }
+        Self {
+            response,
+            traffic,
+            masks,
+            held: BytesMut::new(),
+            ready: 0,
+            ended: false,
+            target,
+            _permit: permit,
+        }
     }
 
     /// Reads up to `max` bytes, or to the end; says whether there may be more.
@@ -51,9 +60,7 @@ impl Body {
             }
             first.extend_from_slice(&chunk);
         }
-        if let Some(credential) = &self.credential {
-            credential.echo.mask(&mut first);
-        }
+        self.masks.mask(&mut first);
         Ok((first, false))
     }
 
@@ -72,11 +79,8 @@ impl Body {
     /// Takes bytes in. The end of them may be the beginning of the credential, and waits for the next.
     fn hold(&mut self, chunk: &[u8]) {
         self.held.extend_from_slice(chunk);
-        let mut keep = 0;
-        if let Some(credential) = &self.credential {
-            credential.echo.mask(self.held.get_mut(self.ready..).unwrap_or_default());
-            keep = credential.echo.longest.saturating_sub(1);
-        }
+        self.masks.mask(self.held.get_mut(self.ready..).unwrap_or_default());
+        let keep = self.masks.longest().saturating_sub(1);
         self.ready = self.ready.max(self.held.len().saturating_sub(keep));
     }
 
@@ -90,7 +94,7 @@ impl Body {
         if self.ended {
             return Ok(None);
         }
-        match self.response.chunk().await.map_err(|error| http_client(error, &self.target))? {
+        match self.response.chunk().await.map_err(|error| http_client(error, &self.target, &self.masks))? {
             None => {
                 self.ended = true;
                 Ok(None)

@@ -12,7 +12,7 @@ use openact_core::{
     network::{NetworkSettings, TlsVersion},
     policies::Timeouts,
     policy::{Origin, PrivateAccess, Scheme},
-    secret::ExposeSecret,
+    secret::{ExposeSecret, SecretString},
 };
 use quick_cache::sync::Cache;
 use url::Host;
@@ -47,8 +47,16 @@ impl HttpClients {
 }
 
 impl ClientFor<'_> {
-    fn is_tls(&self) -> bool {
-        self.origin.scheme() == Scheme::Https
+    /// Whether there is TLS on the way: to the origin, or to its proxy.
+    fn has_tls(&self) -> bool {
+        let proxy = self.network.proxy.as_ref();
+        self.origin.scheme() == Scheme::Https || proxy.is_some_and(|proxy| proxy.url.scheme() == "https")
+    }
+
+    /// The client's certificate and key, where they are shown.
+    fn identity(&self) -> Option<&(SecretString, SecretString)> {
+        let is_shown = self.is_own && self.origin.scheme() == Scheme::Https;
+        self.network.tls.client.as_ref().filter(|_| is_shown)
     }
 
     /// The name that is sent and verified in place of the host's.
@@ -66,7 +74,7 @@ impl ClientFor<'_> {
         add(&(self.timeout.connect().as_millis() as u64).to_be_bytes());
         add(&(self.timeout.read().as_millis() as u64).to_be_bytes());
         add(&self.origin.port().to_be_bytes());
-        add(format!("{} {:?}", self.is_tls(), self.private).as_bytes());
+        add(format!("{} {:?}", self.origin.scheme(), self.private).as_bytes());
         if let Some(proxy) = &self.network.proxy {
             add(proxy.url.as_str().as_bytes());
             if let Some((name, password)) = &proxy.user {
@@ -74,11 +82,11 @@ impl ClientFor<'_> {
                 add(password.expose_secret().as_bytes());
             }
         }
-        if self.is_tls() {
+        if self.has_tls() {
             let tls = &self.network.tls;
             add(&[u8::from(tls.insecure), u8::from(tls.ca_only), tls.min_version as u8]);
             add(tls.ca.as_ref().map_or("", |ca| ca.expose_secret()).as_bytes());
-            if let Some((cert, key)) = tls.client.as_ref().filter(|_| self.is_own) {
+            if let Some((cert, key)) = self.identity() {
                 add(cert.expose_secret().as_bytes());
                 add(key.expose_secret().as_bytes());
             }
@@ -92,7 +100,15 @@ impl ClientFor<'_> {
 
     fn build(&self, resolver: &Arc<dyn Resolve>) -> Result<reqwest::Client> {
         let proxy = self.network.proxy.as_ref();
-        let known = proxy.and_then(|proxy| Some((proxy_host(&proxy.url)?, proxy.url.port_or_known_default()?)));
+        let known = proxy.and_then(|proxy| {
+            // The same name may be the proxy's and, looked up for socks5, the target's.
+            let is_target = proxy.url.scheme() == "socks5";
+            let (host, mut ports) = (proxy_host(&proxy.url)?, vec![proxy.url.port_or_known_default()?]);
+            if is_target && host == *self.origin.host() {
+                ports.push(self.origin.port());
+            }
+            Some((host, ports))
+        });
         let guarded = GuardedResolver {
             inner: resolver.clone(),
             private: self.private.clone(),
@@ -106,6 +122,8 @@ impl ClientFor<'_> {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .referer(false)
+            // What is sent again is decided, counted and recorded in `traffic`.
+            .retry(reqwest::retry::never())
             .http1_max_headers(HTTP_HEADERS_MAX + 1)
             .http2_max_header_list_size(HTTP2_HEADER_LIST_BYTES)
             .tcp_keepalive(Some(Duration::from_secs(30)))
@@ -115,13 +133,15 @@ impl ClientFor<'_> {
         if let Some(proxy) = proxy {
             builder = builder.proxy(self.proxy(proxy)?);
         }
-        builder = if self.is_tls() || proxy.is_some_and(|proxy| proxy.url.scheme() == "https") {
+        builder = if self.has_tls() {
             self.tls(builder)?
         } else {
             // Reading the system's certificates takes milliseconds; a client for plain HTTP goes without.
             builder.tls_certs_only([])
         };
-        builder.build().map_err(|error| Error::invalid_config("no HTTP client can be made of network.tls").because(error))
+        builder.build().map_err(|error| {
+            Error::invalid_config("no HTTP client can be made of network.tls").because(error)
+        })
     }
 
     /// The proxy is checked as any other host (E9): a literal address here, a name when it is looked up.
@@ -167,12 +187,8 @@ impl ClientFor<'_> {
                 false => builder.tls_certs_merge(certificates),
             };
         }
-        if let Some((cert, key)) = tls.client.as_ref().filter(|_| self.is_own) {
-            let pem = openact_core::secret::SecretString::from(format!(
-                "{}\n{}",
-                cert.expose_secret(),
-                key.expose_secret()
-            ));
+        if let Some((cert, key)) = self.identity() {
+            let pem = SecretString::from(format!("{}\n{}", cert.expose_secret(), key.expose_secret()));
             let identity = reqwest::Identity::from_pem(pem.expose_secret().as_bytes())
                 .map_err(|error| bad("client_cert or client_key", error))?;
             builder = builder.identity(identity);

@@ -4,9 +4,9 @@
 //! the usual encodings (C2): each byte becomes `*`, so that lengths stay true and text stays text. Invariant: the value of
 //! an injection is in no type that is printed, and a request to anything the binding does not cover gets none.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD},
@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use openact_core::{
     Error, Result,
     credential::{Authenticator, Binding, Credential, CredentialKind, Injection, RequestView},
-    limits::REDACTED_BYTES_MIN,
+    limits::{CREDENTIAL_BYTES_MAX, REDACTED_BYTES_MIN},
     secret::{ExposeSecret, SecretString},
 };
 use url::Url;
@@ -24,14 +24,13 @@ use url::Url;
 pub(crate) struct BoundCredential {
     pub(crate) binding: Binding,
     kind: CredentialKind,
-    /// What the last request was given, ready to be written. Most kinds give the same for a long time.
-    last: Mutex<Option<(Arc<[Injection]>, Arc<Applied>)>>,
+    /// What the last two requests were given, the newest first. Most kinds give the same for a long time.
+    known: Mutex<Vec<Arc<Applied>>>,
 }
 
 impl BoundCredential {
     pub(crate) fn new(credential: Credential) -> Result<Self> {
-        let bound =
-            Self { binding: credential.binding, kind: credential.kind, last: Mutex::new(None) };
+        let bound = Self { binding: credential.binding, kind: credential.kind, known: Mutex::default() };
         if let CredentialKind::Fixed(injections) = &bound.kind {
             bound.applied(injections)?;
         }
@@ -53,7 +52,9 @@ impl BoundCredential {
             CredentialKind::Fixed(injections) => injections
                 .iter()
                 .map(|injection| match injection {
-                    Injection::Header { name, .. } | Injection::Plain { name, .. } => format!("header {name}"),
+                    Injection::Header { name, .. }
+                    | Injection::Once { name, .. }
+                    | Injection::Plain { name, .. } => format!("header {name}"),
                     Injection::Query { name, .. } => format!("query parameter {name}"),
                     Injection::Cookie { name, .. } => format!("cookie {name}"),
                 })
@@ -72,31 +73,55 @@ impl BoundCredential {
     }
 
     fn applied(&self, injections: &Arc<[Injection]>) -> Result<Arc<Applied>> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((made_of, applied)) = &*last
-            && Arc::ptr_eq(made_of, injections)
-        {
+        let is_of = |applied: &&Arc<Applied>| Arc::ptr_eq(&applied.injections, injections);
+        if let Some(applied) = self.known().iter().find(is_of) {
             return Ok(applied.clone());
         }
+        // Made outside the lock: it takes longer the longer the secret is.
         let applied = Arc::new(Applied::new(injections.clone())?);
-        *last = Some((injections.clone(), applied.clone()));
+        let mut known = self.known();
+        known.insert(0, applied.clone());
+        known.truncate(2);
         Ok(applied)
     }
 
-    /// `text` without the credential of the last request, for logs.
-    pub(crate) fn redact(&self, text: &str) -> String {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut bytes = text.as_bytes().to_vec();
-        if let Some((_, applied)) = &*last {
-            applied.echo.mask(&mut bytes);
+    fn known(&self) -> MutexGuard<'_, Vec<Arc<Applied>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What must not come back in an answer to a request that had `sent`: that, and what other requests of the connection
+    /// were given, since a server may keep what it was sent and show it to the next.
+    pub(crate) fn masks(&self, sent: Option<Arc<Applied>>) -> Masks {
+        let mut masks = self.known().clone();
+        if let Some(sent) = sent
+            && !masks.iter().any(|known| Arc::ptr_eq(known, &sent))
+        {
+            masks.push(sent);
         }
+        Masks(masks)
+    }
+}
+
+/// The credentials that an answer is searched for.
+#[derive(Clone, Default)]
+pub(crate) struct Masks(Vec<Arc<Applied>>);
+
+impl Masks {
+    /// Blanks out every appearance; says whether there was one.
+    pub(crate) fn mask(&self, bytes: &mut [u8]) -> bool {
+        self.0.iter().fold(false, |masked, applied| applied.echo.mask(bytes) || masked)
+    }
+
+    /// `text` without them.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let mut bytes = text.as_bytes().to_vec();
+        self.mask(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Length of the longest text that [`Self::redact`] blanks out.
+    /// Length of the longest text that is blanked out.
     pub(crate) fn longest(&self) -> usize {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().map_or(0, |(_, applied)| applied.echo.longest)
+        self.0.iter().map(|applied| applied.echo.longest).max().unwrap_or(0)
     }
 }
 
@@ -107,26 +132,26 @@ pub(crate) struct Applied {
     query: Vec<(String, SecretString)>,
     cookies: Vec<(String, SecretString)>,
     /// What must not come back.
-    pub(crate) echo: Echo,
+    echo: Echo,
 }
 
 impl Applied {
     fn new(injections: Arc<[Injection]>) -> Result<Self> {
         let (mut headers, mut query, mut cookies) = (Vec::new(), Vec::new(), Vec::new());
+        let mut header = |name: &str, value: &str, is_secret: bool| -> Result<()> {
+            let illegal = || Error::auth_required("the credential cannot be sent as a header");
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| illegal())?;
+            let mut value = HeaderValue::from_str(value).map_err(|_| illegal())?;
+            value.set_sensitive(is_secret);
+            headers.push((name, value));
+            Ok(())
+        };
         for injection in injections.iter() {
             match injection {
-                Injection::Header { name, value } => {
-                    let illegal = || Error::auth_required("the credential cannot be sent as a header");
-                    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| illegal())?;
-                    let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_| illegal())?;
-                    value.set_sensitive(true);
-                    headers.push((name, value));
+                Injection::Header { name, value } | Injection::Once { name, value } => {
+                    header(name, value.expose_secret(), true)?;
                 }
-                Injection::Plain { name, value } => {
-                    let illegal = || Error::auth_required("the credential cannot be sent as a header");
-                    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| illegal())?;
-                    headers.push((name, HeaderValue::from_str(value).map_err(|_| illegal())?));
-                }
+                Injection::Plain { name, value } => header(name, value, false)?,
                 Injection::Query { name, value } => query.push((name.clone(), value.clone())),
                 Injection::Cookie { name, value } => cookies.push((name.clone(), value.clone())),
             }
@@ -138,6 +163,7 @@ impl Applied {
     /// Puts the credential into a request, in place of whatever has the same name (C4).
     pub(crate) fn apply(&self, url: &mut Url, headers: &mut HeaderMap) {
         for (name, value) in &self.headers {
+            self.remove_look_alikes(name, headers);
             headers.insert(name.clone(), value.clone());
         }
         if !self.query.is_empty() {
@@ -152,6 +178,17 @@ impl Applied {
         }
         if !self.cookies.is_empty() {
             self.apply_cookies(headers);
+        }
+    }
+
+    /// Servers that speak CGI take `x_api_key` and `x-api-key` for one header.
+    fn remove_look_alikes(&self, name: &HeaderName, headers: &mut HeaderMap) {
+        let is_alike = |other: &&HeaderName| {
+            other.as_str().contains('_') && other.as_str().replace('_', "-") == name.as_str()
+        };
+        let alike: Vec<HeaderName> = headers.keys().filter(is_alike).cloned().collect();
+        for other in alike {
+            headers.remove(other);
         }
     }
 
@@ -176,24 +213,34 @@ impl Applied {
 }
 
 /// The texts by which a credential would be recognised in an answer.
-pub(crate) struct Echo {
+struct Echo {
     search: Option<AhoCorasick>,
-    pub(crate) longest: usize,
+    longest: usize,
 }
 
 impl Echo {
     fn of(injections: &[Injection]) -> Result<Self> {
         let mut forms: Vec<Vec<u8>> = Vec::new();
         for injection in injections {
-            let value = match injection {
+            let (value, is_header) = match injection {
                 Injection::Plain { .. } => continue,
-                Injection::Header { value, .. }
-                | Injection::Query { value, .. }
-                | Injection::Cookie { value, .. } => value.expose_secret(),
+                Injection::Once { value, .. } => {
+                    forms.push(value.expose_secret().as_bytes().to_vec());
+                    continue;
+                }
+                Injection::Header { value, .. } => (value.expose_secret(), true),
+                Injection::Query { value, .. } | Injection::Cookie { value, .. } => {
+                    (value.expose_secret(), false)
+                }
             };
+            if value.len() > CREDENTIAL_BYTES_MAX {
+                return Err(Error::auth_required(format!(
+                    "the credential is longer than {CREDENTIAL_BYTES_MAX} bytes"
+                )));
+            }
             push_forms(&mut forms, value);
             // `Bearer TOKEN` is recognised without its scheme, `Basic …` also by the password inside.
-            if let (Injection::Header { .. }, Some((scheme, rest))) = (injection, value.split_once(' ')) {
+            if let (true, Some((scheme, rest))) = (is_header, value.split_once(' ')) {
                 push_forms(&mut forms, rest);
                 let inside = (scheme.eq_ignore_ascii_case("basic"))
                     .then(|| base64::prelude::BASE64_STANDARD.decode(rest).ok())
@@ -207,15 +254,17 @@ impl Echo {
         forms.sort_unstable();
         forms.dedup();
         let longest = forms.iter().map(Vec::len).max().unwrap_or(0);
-        let search = (!forms.is_empty())
-            .then(|| AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&forms))
-            .transpose()
-            .map_err(|error| Error::auth_required("the credential is too long to be guarded").because(error))?;
+        // The default kind takes half a KiB for each byte of a secret.
+        let mut builder = AhoCorasick::builder();
+        builder.match_kind(MatchKind::LeftmostLongest).kind(Some(AhoCorasickKind::ContiguousNFA));
+        let search = (!forms.is_empty()).then(|| builder.build(&forms)).transpose().map_err(|error| {
+            Error::auth_required("the credential is too long to be guarded").because(error)
+        })?;
         Ok(Self { search, longest })
     }
 
     /// Blanks out every appearance; says whether there was one.
-    pub(crate) fn mask(&self, bytes: &mut [u8]) -> bool {
+    fn mask(&self, bytes: &mut [u8]) -> bool {
         let Some(search) = &self.search else { return false };
         let mut from = 0;
         let mut masked = false;
@@ -288,7 +337,8 @@ fn push_forms(forms: &mut Vec<Vec<u8>>, secret: &str) {
         padded.extend_from_slice(secret.as_bytes());
         let (skip, whole) = ((before * 4).div_ceil(3), padded.len() / 3 * 4);
         for encoded in [BASE64_STANDARD_NO_PAD.encode(&padded), BASE64_URL_SAFE_NO_PAD.encode(&padded)] {
-            forms.extend(encoded.get(skip..whole).filter(|e| e.len() >= REDACTED_BYTES_MIN).map(|e| e.into()));
+            forms
+                .extend(encoded.get(skip..whole).filter(|e| e.len() >= REDACTED_BYTES_MIN).map(|e| e.into()));
         }
     }
 }
@@ -307,7 +357,10 @@ mod tests {
         let mut url = Url::parse(url).unwrap();
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
         }
         applied(injection).apply(&mut url, &mut map);
         (url.to_string(), map)
@@ -343,10 +396,10 @@ mod tests {
             Injection::Header { name: "authorization".into(), value: "Bearer hunter22".into() },
             Injection::Plain { name: "x-date".into(), value: "20261122".into() },
         ]));
-        let bound =
-            BoundCredential::new(Credential { binding: Binding { origin, path_prefix: None }, kind }).unwrap();
+        let bound = BoundCredential::new(Credential { binding: Binding { origin, path_prefix: None }, kind })
+            .unwrap();
         assert_eq!(
-            bound.redact("sent Bearer hunter22 on 20261122, token hunter22"),
+            bound.masks(None).redact("sent Bearer hunter22 on 20261122, token hunter22"),
             "sent *************** on 20261122, token ********"
         );
     }
@@ -355,9 +408,13 @@ mod tests {
     fn c2_an_echo_is_blanked_out_in_every_usual_encoding() {
         let secret = "s3cr3t/+\"töken\"";
         let basic = base64::prelude::BASE64_STANDARD.encode("user:pass word/1");
-        let bearer = applied(Injection::Header { name: "authorization".into(), value: "Bearer hunter22".into() });
+        let bearer =
+            applied(Injection::Header { name: "authorization".into(), value: "Bearer hunter22".into() });
         let key = applied(Injection::Query { name: "key".into(), value: secret.into() });
-        let user = applied(Injection::Header { name: "authorization".into(), value: format!("Basic {basic}").into() });
+        let user = applied(Injection::Header {
+            name: "authorization".into(),
+            value: format!("Basic {basic}").into(),
+        });
         let inside = |text: &str| base64::prelude::BASE64_STANDARD.encode(text);
         for (applied, text) in [
             (&bearer, "{\"authorization\": \"Bearer hunter22\"}".to_owned()),
@@ -372,12 +429,18 @@ mod tests {
             (&user, format!("Basic {basic}")),
             (&user, "pass word/1".to_owned()),
             (&user, "pass+word%2F1".to_owned()),
+            (&user, "pass%20word%2f1".to_owned()),
+            (&key, serde_json::to_string(secret).unwrap().replace('/', "\\/")),
+            (&key, "s3cr3t/+\\\"t\\u00f6ken\\\"".to_owned()),
         ] {
             let mut bytes = text.clone().into_bytes();
             assert!(applied.echo.mask(&mut bytes), "{text}");
             assert_eq!(bytes.len(), text.len());
             let left = String::from_utf8_lossy(&bytes).into_owned();
-            assert!(!left.contains("hunter22") && !left.contains("s3cr3t") && !left.contains("pass"), "{left}");
+            assert!(
+                !left.contains("hunter22") && !left.contains("s3cr3t") && !left.contains("pass"),
+                "{left}"
+            );
         }
         let mut other = b"nothing of it here: Bearer hunter2".to_vec();
         assert!(!bearer.echo.mask(&mut other));

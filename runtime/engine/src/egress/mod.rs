@@ -27,17 +27,19 @@ use http::{HeaderMap, HeaderValue, header};
 use openact_core::{
     Error, Result,
     credential::{Answer, BoxFuture, Credential, Exchange, Transport},
-    limits::EXCHANGE_BYTES_MAX,
+    limits::{EXCHANGE_BYTES_MAX, EXCHANGE_TIME_MAX},
     network::NetworkSettings,
     policies::Policies,
     policy::{EgressGrants, Origin},
 };
+use tokio::time::timeout;
 use url::Url;
 
 pub(crate) use body::Body;
-pub(crate) use client::HttpClients;
 use client::ClientFor;
-use credential::BoundCredential;
+pub(crate) use client::HttpClients;
+pub(crate) use credential::Masks;
+use credential::{Applied, BoundCredential};
 pub use rate::Limiter;
 pub use resolve::Resolve;
 pub(crate) use resolve::SystemResolver;
@@ -100,7 +102,8 @@ impl Grants {
     }
 
     pub(crate) fn new(settings: HttpSettings, maker: &Arc<HttpClients>) -> Result<Self> {
-        let clients = settings.egress.origins().iter().map(|origin| (origin.clone(), OnceLock::new())).collect();
+        let clients =
+            settings.egress.origins().iter().map(|origin| (origin.clone(), OnceLock::new())).collect();
         Ok(Self {
             credential: settings.credential.map(BoundCredential::new).transpose()?,
             egress: settings.egress,
@@ -114,14 +117,9 @@ impl Grants {
         })
     }
 
-    /// `text` without the credential, for logs.
-    pub(crate) fn redact(&self, text: &str) -> String {
-        self.credential.as_ref().map_or_else(|| text.to_owned(), |credential| credential.redact(text))
-    }
-
-    /// Length of the longest text that [`Self::redact`] blanks out.
-    pub(crate) fn longest_secret(&self) -> usize {
-        self.credential.as_ref().map_or(0, BoundCredential::longest)
+    /// What must not be in an answer to a request that had `sent`, nor in a log.
+    pub(crate) fn masks(&self, sent: Option<Arc<Applied>>) -> Masks {
+        self.credential.as_ref().map(|credential| credential.masks(sent)).unwrap_or_default()
     }
 
     /// The client for a granted origin.
@@ -161,27 +159,38 @@ pub(crate) struct HostTransport(pub(crate) Grants);
 impl Transport for HostTransport {
     fn exchange<'a>(&'a self, exchange: Exchange) -> BoxFuture<'a, Result<Answer>> {
         Box::pin(async move {
-            let Exchange { method, mut url, mut headers, body } = exchange;
-            let origin = self.0.egress.check(&url)?;
-            let target = format!("{method} {origin}{}", url.path());
-            self.0.stand_in(&origin, &mut url, &mut headers)?;
-            let mut request = reqwest::Request::new(method, url);
-            *request.headers_mut() = headers;
-            *request.body_mut() = Some(body.into());
-            let sent = self.0.client(&origin)?.execute(request).await;
-            let mut response =
-                sent.map_err(|error| resolve::denial(&error).unwrap_or_else(|| http_client(error, &target)))?;
-            let mut body = BytesMut::new();
-            while let Some(chunk) = response.chunk().await.map_err(|error| http_client(error, &target))? {
-                if body.len() + chunk.len() > EXCHANGE_BYTES_MAX {
-                    return Err(limit_error(
-                        "exchange_bytes",
-                        format!("{target}: the answer is larger than {EXCHANGE_BYTES_MAX} bytes"),
-                    ));
-                }
-                body.extend_from_slice(&chunk);
-            }
-            Ok(Answer { status: response.status(), headers: std::mem::take(response.headers_mut()), body: body.freeze() })
+            // The clients' own timeout is for each silence; a byte now and then would hold a call for ever.
+            timeout(EXCHANGE_TIME_MAX, self.send(exchange))
+                .await
+                .unwrap_or_else(|_| Err(Error::timeout("the answer took too long")))
         })
+    }
+}
+
+impl HostTransport {
+    async fn send(&self, exchange: Exchange) -> Result<Answer> {
+        let Exchange { method, mut url, mut headers, body } = exchange;
+        let origin = self.0.egress.check(&url)?;
+        let target = format!("{method} {origin}{}", url.path());
+        self.0.stand_in(&origin, &mut url, &mut headers)?;
+        let mut request = reqwest::Request::new(method, url);
+        *request.headers_mut() = headers;
+        *request.body_mut() = Some(body.into());
+        let none = Masks::default();
+        let sent = self.0.client(&origin)?.execute(request).await;
+        let mut response = sent
+            .map_err(|error| resolve::denial(&error).unwrap_or_else(|| http_client(error, &target, &none)))?;
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| http_client(error, &target, &none))? {
+            if body.len() + chunk.len() > EXCHANGE_BYTES_MAX {
+                return Err(limit_error(
+                    "exchange_bytes",
+                    format!("{target}: the answer is larger than {EXCHANGE_BYTES_MAX} bytes"),
+                ));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let headers = std::mem::take(response.headers_mut());
+        Ok(Answer { status: response.status(), headers, body: body.freeze() })
     }
 }

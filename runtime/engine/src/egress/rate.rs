@@ -36,14 +36,22 @@ impl Limiter {
             None => None,
             Some(slots) => match timeout_at(deadline, slots.clone().acquire_owned()).await {
                 Ok(permit) => permit.ok(),
-                Err(_) => return Err(limited("its requests under way are as many as rate_limit.concurrency allows", None)),
+                Err(_) => {
+                    return Err(limited(
+                        "its requests under way are as many as rate_limit.concurrency allows",
+                        None,
+                    ));
+                }
             },
         };
         while let Some(Err(not_yet)) = self.rate.as_ref().map(DefaultDirectRateLimiter::check) {
             let wait = not_yet.wait_time_from(governor::clock::DefaultClock::default().now());
             let turn = Instant::now() + wait;
             if turn > deadline {
-                return Err(limited("its next request is allowed after the deadline of this call", Some(wait)));
+                return Err(limited(
+                    "its next request is allowed after the deadline of this call",
+                    Some(wait),
+                ));
             }
             sleep_until(turn).await;
         }

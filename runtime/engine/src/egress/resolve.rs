@@ -22,7 +22,9 @@ pub(crate) struct SystemResolver;
 
 impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.map(|found| found.ip()).collect()) })
+        Box::pin(
+            async move { Ok(tokio::net::lookup_host((host, 0)).await?.map(|found| found.ip()).collect()) },
+        )
     }
 }
 
@@ -31,8 +33,8 @@ pub(crate) struct GuardedResolver {
     pub(crate) inner: Arc<dyn Resolve>,
     pub(crate) private: Arc<PrivateAccess>,
     pub(crate) port: u16,
-    /// The proxy's host and port; the rest is looked up by it.
-    pub(crate) proxy: Option<(Host<String>, u16)>,
+    /// The proxy's host, and the ports that it may be dialled on; the rest is looked up by it.
+    pub(crate) proxy: Option<(Host<String>, Vec<u16>)>,
     /// A name that stands for another host: the server name of TLS, and where to.
     pub(crate) stands_for: Option<(String, Host<String>)>,
 }
@@ -43,16 +45,19 @@ impl GuardedResolver {
             Some((stand_in, host)) if stand_in.eq_ignore_ascii_case(name) => host,
             _ => &Host::Domain(name.to_owned()),
         };
-        let port = match &self.proxy {
-            Some((proxy, port)) if proxy == host => *port,
-            _ => self.port,
+        let ports = match &self.proxy {
+            Some((proxy, ports)) if proxy == host => ports.as_slice(),
+            _ => std::slice::from_ref(&self.port),
         };
-        let found = match host {
+        let mut found = match host {
             Host::Domain(name) => self.inner.resolve(name).await?,
             Host::Ipv4(address) => vec![IpAddr::V4(*address)],
             Host::Ipv6(address) => vec![IpAddr::V6(*address)],
         };
-        Ok(self.private.admit(&host.to_string(), port, &found)?)
+        for port in ports {
+            found = self.private.admit(&host.to_string(), *port, &found)?;
+        }
+        Ok(found)
     }
 }
 

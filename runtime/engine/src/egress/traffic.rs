@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use openact_core::{
     Error, ErrorCode, Result, Timestamp,
     credential::RequestView,
-    limits::{CallLimits, HTTP_HEADERS_MAX, RUN_HOST_CALLS_MAX},
+    limits::{CallLimits, HTTP_HEADERS_MAX, RUN_HOST_CALLS_MAX, WASI_HTTP_BUFFERED_MAX},
     policy::Origin,
     retry::{Attempt, replayable, retry_after},
     run::HostCall,
@@ -31,7 +31,7 @@ use url::Url;
 use super::{
     Grants,
     body::Body,
-    credential::{Applied, BoundCredential},
+    credential::{Applied, BoundCredential, Masks},
     resolve::denial,
 };
 use crate::{error::http_client, instance::limit_error};
@@ -50,6 +50,7 @@ pub(crate) struct Traffic {
 pub(crate) struct Ledger {
     pub(crate) request_bytes: u64,
     pub(crate) response_bytes: u64,
+    buffered_bytes: usize,
     /// The first uses of host functions.
     pub(crate) host_calls: Vec<HostCall>,
     /// In a dry run: the first request that would have gone out.
@@ -82,6 +83,8 @@ pub(crate) struct Incoming {
 struct Answered {
     response: reqwest::Response,
     credential: Option<Arc<Applied>>,
+    /// What must not come back.
+    masks: Masks,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -95,12 +98,46 @@ impl Traffic {
     }
 
     /// Notes one use of a host function for the run record.
-    pub(crate) fn record(&self, function: &str, target: String, outcome: String, started: Instant) {
+    pub(crate) fn record(&self, function: &str, target: String, outcome: String) {
+        let entry = self.begin(function, target);
+        self.finish(entry, outcome, Instant::now());
+    }
+
+    /// Notes that something was begun: it stays in the record as `cancelled` if the call ends before it does.
+    fn begin(&self, function: &str, target: String) -> Option<usize> {
         let mut ledger = self.ledger();
-        if ledger.host_calls.len() < RUN_HOST_CALLS_MAX {
-            let duration_us = started.elapsed().as_micros() as u64;
-            ledger.host_calls.push(HostCall { function: function.to_owned(), target, outcome, duration_us });
+        let entry = ledger.host_calls.len();
+        if entry >= RUN_HOST_CALLS_MAX {
+            return None;
         }
+        let (function, outcome) = (function.to_owned(), "cancelled".to_owned());
+        ledger.host_calls.push(HostCall { function, target, outcome, duration_us: 0 });
+        Some(entry)
+    }
+
+    fn finish(&self, entry: Option<usize>, outcome: String, started: Instant) {
+        let mut ledger = self.ledger();
+        if let Some(call) = entry.and_then(|entry| ledger.host_calls.get_mut(entry)) {
+            call.outcome = outcome;
+            call.duration_us = started.elapsed().as_micros() as u64;
+        }
+    }
+
+    /// Room for bytes of a request that is not whole yet; see [`WASI_HTTP_BUFFERED_MAX`].
+    pub(crate) fn buffer(&self, bytes: usize) -> Result<()> {
+        let mut ledger = self.ledger();
+        ledger.buffered_bytes += bytes;
+        if ledger.buffered_bytes <= WASI_HTTP_BUFFERED_MAX {
+            return Ok(());
+        }
+        let message = format!("the bodies of unsent requests have more than {WASI_HTTP_BUFFERED_MAX} bytes");
+        Err(limit_error("buffered_bytes", message))
+    }
+
+    /// Gives the room back.
+    pub(crate) fn unbuffer(&self, bytes: usize) {
+        let mut ledger = self.ledger();
+        ledger.buffered_bytes = ledger.buffered_bytes.saturating_sub(bytes);
     }
 
     /// Counts received body bytes.
@@ -157,8 +194,8 @@ impl Traffic {
                 }) {
                     return Err(self.too_large(&target));
                 }
-                let Answered { response, credential, permit } = answered;
-                let body = Body::new(response, self.clone(), credential, target, permit);
+                let Answered { response, masks, permit, .. } = answered;
+                let body = Body::new(response, self.clone(), masks, target, permit);
                 return Ok(Incoming { status, headers, body });
             };
             hops += 1;
@@ -179,17 +216,19 @@ impl Traffic {
     fn admit(&self, request: &mut Outgoing) -> Result<Origin> {
         let origin = self.permit(&request.url)?;
         let policy = &self.grants.policies.headers;
-        let dropped =
-            self.unless_denied(policy.apply(&self.grants.connection_headers, &mut request.headers))?;
+        let none = HeaderMap::new();
+        // The connection's headers are for its own origin; where another is reached, none of them is put back (E8).
+        let own = if self.grants.is_own(&origin) { &self.grants.connection_headers } else { &none };
+        let dropped = self.unless_denied(policy.apply(own, &mut request.headers))?;
         for name in dropped {
             tracing::warn!(target: "openact::egress", header = %name, "left out by http_policy");
         }
         for (name, value) in [(header::USER_AGENT, USER_AGENT), (header::ACCEPT, ANYTHING)] {
             request.headers.entry(name).or_insert(value);
         }
-        if !request.headers.contains_key(header::RANGE) {
-            request.headers.entry(header::ACCEPT_ENCODING).or_insert(ENCODINGS);
-        }
+        // Only what the host decodes, so that every answer can be searched. A range of a coded answer decodes to nothing.
+        let is_range = request.headers.contains_key(header::RANGE);
+        request.headers.insert(header::ACCEPT_ENCODING, if is_range { IDENTITY } else { ENCODINGS });
         Ok(origin)
     }
 
@@ -198,13 +237,14 @@ impl Traffic {
         decided.inspect_err(|error| {
             let denied = error.details.as_ref().and_then(|details| details.get("denied")?.as_str());
             let target = denied.unwrap_or("-").to_owned();
-            self.record("http.send", target, error.code.as_str().to_owned(), Instant::now());
+            self.record("http.send", target, error.code.as_str().to_owned());
         })
     }
 
     /// Most requests are sent once, and need not be copied for that.
     fn may_be_sent_again(&self, request: &Outgoing) -> bool {
-        let is_computed = self.grants.credential.as_ref().is_some_and(|bound| bound.authenticator().is_some());
+        let is_computed =
+            self.grants.credential.as_ref().is_some_and(|bound| bound.authenticator().is_some());
         request.follow || self.grants.policies.retry.retries > 0 || is_computed
     }
 
@@ -221,14 +261,14 @@ impl Traffic {
         let (mut attempts, mut was_refused, mut next) = (0, false, Some(request));
         while let Some(request) = next.take() {
             attempts += 1;
-            let started = Instant::now();
+            let (started, entry) = (Instant::now(), self.begin("http.send", target.to_owned()));
             let sent = self.attempt(request, origin, target).await;
             next = kept.cloned();
             let outcome = match &sent {
                 Ok(answered) => answered.response.status().as_u16().to_string(),
                 Err(error) => error.code.as_str().to_owned(),
             };
-            self.record("http.send", target.to_owned(), outcome, started);
+            self.finish(entry, outcome, started);
             let last = match &sent {
                 Ok(answered) if answered.response.status() == StatusCode::UNAUTHORIZED && !was_refused => {
                     was_refused = true;
@@ -245,7 +285,11 @@ impl Traffic {
                     Attempt::Answered(answered.response.status().as_u16(), after)
                 }
                 Err(error) if error.code == ErrorCode::NetworkError || error.code == ErrorCode::Timeout => {
-                    if error.details.as_ref().is_some_and(|details| details.get("sent") == Some(&Value::Bool(false))) {
+                    if error
+                        .details
+                        .as_ref()
+                        .is_some_and(|details| details.get("sent") == Some(&Value::Bool(false)))
+                    {
                         Attempt::NotSent
                     } else {
                         Attempt::Broken
@@ -254,7 +298,9 @@ impl Traffic {
                 Err(_) => return sent,
             };
             let random = random()?;
-            let Some(wait) = policy.wait(attempts, first.elapsed(), last, replayable, random) else { return sent };
+            let Some(wait) = policy.wait(attempts, first.elapsed(), last, replayable, random) else {
+                return sent;
+            };
             let again = Instant::now() + wait;
             let bytes = kept.and_then(|kept| kept.body.as_ref()).map_or(0, Bytes::len) as u64;
             if again >= self.deadline || self.ledger().request_bytes + bytes > self.limits.request_bytes {
@@ -266,7 +312,12 @@ impl Traffic {
         Err(Error::internal("a request was to be sent again and is gone"))
     }
 
-    async fn attempt(self: &Arc<Self>, mut request: Outgoing, origin: &Origin, target: &str) -> Result<Answered> {
+    async fn attempt(
+        self: &Arc<Self>,
+        mut request: Outgoing,
+        origin: &Origin,
+        target: &str,
+    ) -> Result<Answered> {
         self.sending(request.body.as_ref().map_or(0, Bytes::len))?;
         let permit = match &self.grants.limiter {
             Some(limiter) => limiter.turn(self.deadline).await?,
@@ -286,14 +337,16 @@ impl Traffic {
         let mut sending = reqwest::Request::new(request.method, request.url);
         *sending.headers_mut() = request.headers;
         *sending.body_mut() = request.body.map(Into::into);
-        let response = client.execute(sending).await.map_err(|error| match denial(&error) {
+        let sent = client.execute(sending).await;
+        let masks = self.grants.masks(credential.clone());
+        let response = sent.map_err(|error| match denial(&error) {
             Some(denied) => denied,
             None => {
                 let was_sent = !error.is_connect();
-                http_client(error, target).details(json!({ "sent": was_sent }))
+                http_client(error, target, &masks).details(json!({ "sent": was_sent }))
             }
         })?;
-        Ok(Answered { response, credential, permit })
+        Ok(Answered { response, credential, masks, permit })
     }
 
     /// The connection's credential, if the request wants it and goes where it is bound to.
@@ -305,7 +358,8 @@ impl Traffic {
     /// Whether a request that was refused with 401 is worth sending once more.
     async fn mend_refusal(&self, request: &Outgoing, answered: &Answered, replayable: bool) -> Result<bool> {
         let Some(applied) = &answered.credential else { return Ok(false) };
-        let Some(authenticator) = self.grants.credential.as_ref().and_then(|bound| bound.authenticator()) else {
+        let Some(authenticator) = self.grants.credential.as_ref().and_then(|bound| bound.authenticator())
+        else {
             return Ok(false);
         };
         let headers = answered.response.headers();
@@ -323,13 +377,21 @@ impl Traffic {
                 format!("{target}: the response has more than {HTTP_HEADERS_MAX} headers"),
             ));
         }
+        if let Some(coding) = received.get(header::CONTENT_ENCODING).filter(|coding| is_compression(coding)) {
+            let coding = String::from_utf8_lossy(coding.as_bytes()).into_owned();
+            return Err(Error::new(
+                ErrorCode::UpstreamError,
+                format!(
+                    "{target}: the answer is coded as '{}', which was not asked for",
+                    coding.escape_debug()
+                ),
+            ));
+        }
         let mut headers = received.clone();
-        if let Some(credential) = &answered.credential {
-            for value in headers.values_mut() {
-                let mut bytes = value.as_bytes().to_vec();
-                if credential.echo.mask(&mut bytes) {
-                    *value = HeaderValue::from_bytes(&bytes).unwrap_or(MASKED);
-                }
+        for value in headers.values_mut() {
+            let mut bytes = value.as_bytes().to_vec();
+            if answered.masks.mask(&mut bytes) {
+                *value = HeaderValue::from_bytes(&bytes).unwrap_or(MASKED);
             }
         }
         Ok(headers)
@@ -349,12 +411,19 @@ impl Traffic {
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("openact/", env!("CARGO_PKG_VERSION")));
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 const ENCODINGS: HeaderValue = HeaderValue::from_static("gzip, br, zstd");
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const MASKED: HeaderValue = HeaderValue::from_static("*");
 
 impl Outgoing {
     fn view(&self) -> RequestView<'_> {
         let (method, url, headers) = (&self.method, &self.url, &self.headers);
-        RequestView { method, url, headers, body: self.body.as_deref().unwrap_or_default(), now: Timestamp::now() }
+        RequestView {
+            method,
+            url,
+            headers,
+            body: self.body.as_deref().unwrap_or_default(),
+            now: Timestamp::now(),
+        }
     }
 
     /// The request for people: the credential by the names of what it adds.
@@ -396,7 +465,9 @@ fn redirected(
     may_leave: bool,
 ) -> Result<Option<Outgoing>> {
     let status = status.as_u16();
-    let Some(location) = headers.get(header::LOCATION).filter(|_| matches!(status, 301 | 302 | 303 | 307 | 308)) else {
+    let Some(location) =
+        headers.get(header::LOCATION).filter(|_| matches!(status, 301 | 302 | 303 | 307 | 308))
+    else {
         return Ok(None);
     };
     let next = location.to_str().ok().and_then(|location| request.url.join(location).ok());
@@ -409,7 +480,10 @@ fn redirected(
     url.set_fragment(None);
     let has_user = !url.username().is_empty() || url.password().is_some();
     if has_user {
-        return Err(Error::new(ErrorCode::UpstreamError, "the redirect's Location holds a user name or password"));
+        return Err(Error::new(
+            ErrorCode::UpstreamError,
+            "the redirect's Location holds a user name or password",
+        ));
     }
     let mut next = Outgoing { url, ..request.clone() };
     if next_origin != *origin {
@@ -429,9 +503,12 @@ fn redirected(
     if is_get {
         next.method = Method::GET;
         next.body = None;
-        for name in
-            [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE, header::CONTENT_LOCATION]
-        {
+        for name in [
+            header::CONTENT_TYPE,
+            header::CONTENT_ENCODING,
+            header::CONTENT_LANGUAGE,
+            header::CONTENT_LOCATION,
+        ] {
             next.headers.remove(name);
         }
     }
@@ -440,6 +517,14 @@ fn redirected(
 
 fn not_sent(error: Error) -> Error {
     if error.details.is_some() { error } else { error.details(json!({ "sent": false })) }
+}
+
+/// What the client decodes is no longer in the header; another compression cannot be searched.
+fn is_compression(coding: &HeaderValue) -> bool {
+    let coding = coding.as_bytes().to_ascii_lowercase();
+    coding.split(|byte| matches!(byte, b',' | b' ')).any(|coding| {
+        matches!(coding, b"gzip" | b"x-gzip" | b"br" | b"zstd" | b"deflate" | b"compress" | b"x-compress")
+    })
 }
 
 /// A number in [0, 1).

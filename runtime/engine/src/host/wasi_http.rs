@@ -5,8 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Limited, StreamBody};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, StreamBody};
 use openact_core::{
     Error, ErrorCode,
     limits::{HTTP_READ_BYTES_MAX, WASI_HTTP_CHUNK_BYTES},
@@ -50,6 +50,7 @@ impl WasiHttpHooks for WasiOutgoing {
         _sent: Box<dyn Future<Output = Result<(), WasiError>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         if self.denied {
+            self.traffic.record("http.send", "-".to_owned(), "egress_denied".to_owned());
             return Box::new(async { Err(WasiError::HttpRequestDenied) });
         }
         let traffic = self.traffic.clone();
@@ -61,7 +62,9 @@ impl WasiHttpHooks for WasiOutgoing {
                 Err(_) => return Err(WasiError::ConnectionReadTimeout),
             };
             match exchanged {
-                Ok(response) => Ok((response, Box::new(async { Ok(()) }) as Box<dyn Future<Output = _> + Send>)),
+                Ok(response) => {
+                    Ok((response, Box::new(async { Ok(()) }) as Box<dyn Future<Output = _> + Send>))
+                }
                 Err(error) => {
                     let told = to_wasi(&error);
                     traffic.ledger().last_error = Some(error);
@@ -81,23 +84,12 @@ async fn exchange(
     traffic.permit(&url)?;
     // It was checked against the body; the one that is sent is made from the body.
     head.headers.remove(http::header::CONTENT_LENGTH);
-    let max = usize::try_from(traffic.limits.request_bytes).unwrap_or(usize::MAX);
-    let body = Limited::new(body, max)
-        .collect()
-        .await
-        .map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
-            true => crate::instance::limit_error(
-                "request_bytes",
-                format!("the call would send more than {max} bytes"),
-            ),
-            false => Error::invalid_input("the request's body broke off"),
-        })?
-        .to_bytes();
+    let mut body = whole(traffic, body).await?;
     let outgoing = Outgoing {
         method: method(head.method.as_str())?,
         url,
         headers: head.headers,
-        body: Some(body).filter(|body| !body.is_empty()),
+        body: Some(body.bytes.split().freeze()).filter(|body| !body.is_empty()),
         credential: true,
         // A library of the guest's follows redirects itself, and each comes through here again.
         follow: false,
@@ -121,9 +113,36 @@ async fn exchange(
     Ok(response)
 }
 
+/// A body on its way from the guest; what it holds counts for the call until it is sent or given up.
+struct Buffered<'a> {
+    traffic: &'a Traffic,
+    bytes: BytesMut,
+    counted: usize,
+}
+
+impl Drop for Buffered<'_> {
+    fn drop(&mut self) {
+        self.traffic.unbuffer(self.counted);
+    }
+}
+
+async fn whole(traffic: &Traffic, mut body: WasiBody) -> openact_core::Result<Buffered<'_>> {
+    let mut buffered = Buffered { traffic, bytes: BytesMut::new(), counted: 0 };
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Error::invalid_input("the request's body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        buffered.counted += data.len();
+        traffic.buffer(data.len())?;
+        buffered.bytes.extend_from_slice(&data);
+    }
+    Ok(buffered)
+}
+
 fn to_wasi(error: &Error) -> WasiError {
     match error.code {
-        ErrorCode::EgressDenied | ErrorCode::Forbidden | ErrorCode::AuthRequired => WasiError::HttpRequestDenied,
+        ErrorCode::EgressDenied | ErrorCode::Forbidden | ErrorCode::AuthRequired => {
+            WasiError::HttpRequestDenied
+        }
         ErrorCode::Timeout => WasiError::ConnectionTimeout,
         ErrorCode::NetworkError => WasiError::ConnectionTerminated,
         ErrorCode::LimitExceeded => WasiError::HttpResponseBodySize(None),
