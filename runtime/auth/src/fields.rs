@@ -55,6 +55,11 @@ impl<'a> Fields<'a> {
         self.text(field)?.filter(|text| !text.is_empty()).ok_or_else(|| missing(field))
     }
 
+    /// Text that must be said and may be empty.
+    pub(crate) fn said(&self, field: &str) -> Result<&'a str> {
+        self.text(field)?.ok_or_else(|| missing(field))
+    }
+
     /// One of `choices`; the first if nothing is said.
     pub(crate) fn choice(&self, field: &str, choices: &[&'static str]) -> Result<&'static str> {
         let chosen = match self.text(field)? {
@@ -117,19 +122,26 @@ impl<'a> Fields<'a> {
 
     /// None if the field is not set; one that is set and leads to nothing is an error.
     pub(crate) fn optional_secret(&self, field: &str) -> Result<Option<SecretString>> {
+        match self.found(field)? {
+            Some(found) if found.expose_secret().is_empty() => Err(missing(field)),
+            found => Ok(found),
+        }
+    }
+
+    /// A secret that must be said and may be empty.
+    pub(crate) fn said_secret(&self, field: &str) -> Result<SecretString> {
+        self.found(field)?.ok_or_else(|| missing(field))
+    }
+
+    fn found(&self, field: &str) -> Result<Option<SecretString>> {
         let Some(value) = self.value(field) else { return Ok(None) };
-        let found = match (value, SecretRef::from_json(value)) {
+        match (value, SecretRef::from_json(value)) {
             (_, Some(reference)) => {
-                self.secrets.secret(&reference)?.ok_or_else(|| unresolved(field, &reference))?
+                self.secrets.secret(&reference)?.ok_or_else(|| unresolved(field, &reference)).map(Some)
             }
-            (Value::String(text), None) => SecretString::from(text.clone()),
-            _ => {
-                return Err(Error::invalid_config(format!(
-                    "authorization.{field} must be text or a reference"
-                )));
-            }
-        };
-        if found.expose_secret().is_empty() { Err(missing(field)) } else { Ok(Some(found)) }
+            (Value::String(text), None) => Ok(Some(SecretString::from(text.clone()))),
+            _ => Err(Error::invalid_config(format!("authorization.{field} must be text or a reference"))),
+        }
     }
 
     /// A symmetric key, written as `secret_encoding` says.
@@ -173,15 +185,42 @@ fn missing(field: &str) -> Error {
 
 fn unresolved(field: &str, reference: &SecretRef) -> Error {
     let hint = match reference {
-        SecretRef::Stored(name) if name.contains('/') => "import the connection again with its secret set",
-        SecretRef::Stored(_) => "set it: openact secret set NAME",
-        SecretRef::Env(_) => "set the environment variable for the process that runs openact",
-        SecretRef::File(_) => "create the file and make it readable for the process that runs openact",
-        SecretRef::Vault { .. } => "set VAULT_ADDR and VAULT_TOKEN for the process that runs openact",
+        SecretRef::Stored(name) if name.contains('/') => {
+            "import the connection again with its secret set".into()
+        }
+        SecretRef::Stored(name) => format!("set it: openact secret set {name}"),
+        SecretRef::Env(_) => "set the environment variable for the process that runs openact".into(),
+        SecretRef::File(_) => "create the file and make it readable for the process that runs openact".into(),
+        SecretRef::Vault { .. } => "set VAULT_ADDR and VAULT_TOKEN for the process that runs openact".into(),
     };
     Error::auth_required(format!(
         "authorization.{field} refers to {} which does not exist",
         reference.to_json()
     ))
     .hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl SecretSource for Nothing {
+        fn secret(&self, _: &SecretRef) -> Result<Option<SecretString>> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn c5_the_command_in_a_hint_can_be_typed_as_it_is() {
+        let hint = |name: &str| {
+            let section = serde_json::json!({"token": {"$secret": name}});
+            let section = section.as_object().cloned().unwrap_or_default();
+            Fields::new(&section, &Nothing).secret("token").unwrap_err().hint.clone().unwrap()
+        };
+        assert_eq!(hint("github-token"), "set it: openact secret set github-token");
+        // That of a connection cannot be set by hand.
+        assert!(!hint("connection/http/c@v1#/authorization/token").contains("openact secret"));
+    }
 }

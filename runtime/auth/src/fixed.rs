@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `bearer` | `token`; `header` (`Authorization`), `prefix` (`Bearer`; may be empty) |
 //! | `api_key` | `value`; one of `header` (`X-API-Key`), `query`, `cookie`; `prefix` (none) |
-//! | `basic` | `username`, `password` |
+//! | `basic` | `username`, `password`; either may be empty |
 //!
 //! Invariant: a prefix is never sent twice, whether the secret already has it or not.
 
@@ -55,12 +55,12 @@ pub(crate) fn api_key(fields: &Fields<'_>) -> Result<CredentialKind> {
 }
 
 pub(crate) fn basic(fields: &Fields<'_>) -> Result<CredentialKind> {
-    let user = fields.required("username")?;
+    let user = fields.said("username")?;
     if user.contains(':') {
         // RFC 7617 section 2: everything after the first colon would be read as the password.
         return Err(Error::invalid_config("authorization.username must not hold a colon"));
     }
-    let password = fields.secret("password")?;
+    let password = fields.said_secret("password")?;
     let pair = Zeroizing::new(format!("{user}:{}", password.expose_secret()));
     let encoded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
     header(&http::header::AUTHORIZATION, prefixed("Basic", &encoded)).map(fixed)
@@ -113,6 +113,16 @@ mod tests {
                 json!({"type": "basic", "username": "test", "password": "123£"}),
                 "header authorization: Basic dGVzdDoxMjPCow==",
             ),
+            // Either half may be empty: a key in place of the user, or in place of the password.
+            (
+                json!({"type": "basic", "username": "sk_live", "password": ""}),
+                "header authorization: Basic c2tfbGl2ZTo=",
+            ),
+            (
+                json!({"type": "basic", "username": "", "password": "pat"}),
+                "header authorization: Basic OnBhdA==",
+            ),
+            (json!({"type": "digest", "username": "", "password": ""}), "computed"),
         ] {
             assert_eq!(sent(section), wanted);
         }
@@ -151,7 +161,14 @@ mod tests {
                 ErrorCode::InvalidConfig,
             ),
             (json!({"type": "basic", "username": "a:b", "password": "hunter2"}), ErrorCode::InvalidConfig),
+            (json!({"type": "basic", "password": "hunter2"}), ErrorCode::AuthRequired),
+            (json!({"type": "basic", "username": "u"}), ErrorCode::AuthRequired),
+            (
+                json!({"type": "basic", "username": "u", "password": {"$env": "UNSET"}}),
+                ErrorCode::AuthRequired,
+            ),
             (json!({"type": "digest", "password": "hunter2"}), ErrorCode::AuthRequired),
+            (json!({"type": "digest", "username": "hunter2"}), ErrorCode::AuthRequired),
             (json!({"type": "digest", "username": "a\nb", "password": "hunter2"}), ErrorCode::InvalidConfig),
             (json!({"type": "kerberos", "password": "hunter2"}), ErrorCode::InvalidConfig),
             (json!({"type": "jwt", "algorithm": "RS256", "key": "hunter2"}), ErrorCode::AuthRequired),

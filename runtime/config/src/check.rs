@@ -71,6 +71,7 @@ impl<'a> Checker<'a> {
         let mut config = walk.connection(entry.fields, &view);
         twice(&mut walk, &config);
         check(&mut walk, &connector.connection, &view, &config, "");
+        refuse_two_credentials(&mut walk, &config);
         if let (Some(Value::Object(defaults)), Some(operation)) = (config.get("defaults"), operation) {
             let view = SchemaView::new(&operation.config_schema);
             check(&mut walk, &operation.part, &view, &without_nulls(defaults, &view), "/defaults");
@@ -210,6 +211,16 @@ fn twice(walk: &mut Walk<'_>, config: &JsonObject) {
             );
             walk.report(&other, message, Some("keep one of the two".into()));
         }
+    }
+}
+
+/// A credential of the connection's own beside a stored one.
+fn refuse_two_credentials(walk: &mut Walk<'_>, config: &JsonObject) {
+    let own = config.get("authorization").and_then(|section| section.get("type"));
+    if own.is_some_and(|kind| kind != "none") && config.get("auth_ref").is_some_and(Value::is_string) {
+        let key = shown(&walk.written_key("/authorization"));
+        let message = format!("a connection has either '{key}' or 'auth_ref', not both");
+        walk.report("/auth_ref", message, Some("keep one of the two".into()));
     }
 }
 

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use crate::{Context, Document, Format, SecretsMode, read_text};
 
 /// A manifest with the fields of an HTTP connector that tests need, and a `port` and a `key` for typing and sealing.
+/// Only `http` has pages.
 pub(crate) fn manifest(name: &str) -> Manifest {
-    serde_json::from_value::<Manifest>(json!({
+    let mut manifest = json!({
         "name": name, "version": "0.1.0", "summary": "s", "default_operation": "request", "needs": ["http"],
         "connection_schema": {
             "type": "object", "required": ["base_url"],
@@ -36,10 +37,12 @@ pub(crate) fn manifest(name: &str) -> Manifest {
                 },
             },
         }],
-    }))
-    .unwrap()
-    .validated()
-    .unwrap()
+    });
+    if name != "http" {
+        let fields = manifest.pointer_mut("/operations/0/action_schema/properties").unwrap();
+        fields.as_object_mut().unwrap().shift_remove("pagination");
+    }
+    serde_json::from_value::<Manifest>(manifest).unwrap().validated().unwrap()
 }
 
 pub(crate) fn env(name: &str) -> Option<String> {

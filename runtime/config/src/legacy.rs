@@ -4,7 +4,8 @@
 //! | written | read as |
 //! |---|---|
 //! | `authorization: api_key` and what belongs to it | see [`authorization`] |
-//! | `invocation_http_parameters`, `headers`, `query`, `cookies` of a connection | `defaults` |
+//! | `invocation_http_parameters`, `headers`, `query`, `cookies`, `response_policy` of a connection | `defaults` |
+//! | `expected_status`, `response_format` of an action | see [`response`] |
 //! | `timeout: 30`, `timeout_seconds: 30` | `timeout.total_ms: 30000` |
 //! | `proxy`, `verify_ssl` of a connection | `network.proxy`, `network.tls.verify` |
 //! | `http://user:password@proxy:3128` | `{url, username, password}` |
@@ -15,6 +16,8 @@
 //! Two spellings of one field both arrive, and the walk refuses them by the names that were written.
 
 mod authorization;
+mod nulls;
+mod response;
 
 use std::collections::HashMap;
 
@@ -33,27 +36,8 @@ use crate::{
     written::{Member, Written},
 };
 
-/// Host-owned keys of a connection, in every spelling, where a null is the same as nothing: earlier exports wrote every
-/// field.
-const NULL_IS_NOTHING: &[&str] = &[
-    "auth",
-    "auth_parameters",
-    "auth_ref",
-    "authorization",
-    "description",
-    "http_policy",
-    "invocation_http_parameters",
-    "limits",
-    "network",
-    "network_config",
-    "rate_limit",
-    "retry",
-    "retry_policy",
-    "timeout",
-    "timeout_config",
-    "timeout_ms",
-    "timeout_seconds",
-];
+/// Fields of actions that could stand on a connection.
+const OF_DEFAULTS: &[&str] = &["headers", "query", "query_params", "cookies", "response_policy"];
 
 /// Brings the fields of one entry into today's form.
 pub(crate) struct Legacy<'a> {
@@ -68,10 +52,7 @@ pub(crate) struct Legacy<'a> {
 impl Legacy<'_> {
     /// The fields of a connection.
     pub(crate) fn connection(&mut self, mut members: Vec<Member>) -> Vec<Member> {
-        members.iter_mut().for_each(drop_nulls);
-        members.retain(|member| {
-            !(member.is_null() && NULL_IS_NOTHING.contains(&&*member.key) && !is_authorization(&member.key))
-        });
+        nulls::of_connection(&mut members, self.view, self.defaults);
         let mut members = self.authorization(members);
         self.defaults(&mut members);
         self.network_of_connection(&mut members);
@@ -86,7 +67,7 @@ impl Legacy<'_> {
         for redirects in take_redirects(&mut members, view) {
             members.push(redirects);
         }
-        members.iter_mut().for_each(response);
+        self.response(&mut members, view);
         self.section_fields(&mut members);
         members
     }
@@ -148,7 +129,7 @@ impl Legacy<'_> {
         Some(Member { key: "timeout".into(), value: Written::Object(vec![total]), at: member.at })
     }
 
-    /// `invocation_http_parameters` and a connection's own `headers`, `query` and `cookies`, as its defaults.
+    /// `invocation_http_parameters` and what else of actions stood on a connection, as its defaults.
     fn defaults(&mut self, members: &mut Vec<Member>) {
         let mut moved = Vec::new();
         if !self.declares("invocation_http_parameters") {
@@ -156,7 +137,7 @@ impl Legacy<'_> {
                 moved.extend(self.invocation(member));
             }
         }
-        for key in ["headers", "query", "query_params", "cookies"] {
+        for key in OF_DEFAULTS {
             let known = self.defaults.is_some_and(|view| knows(view, key));
             if known && !self.declares(key) {
                 moved.extend(take(members, key));
@@ -173,12 +154,13 @@ impl Legacy<'_> {
         }
         for member in members.iter_mut().filter(|member| member.key == "defaults") {
             if let Some(mut fields) = member.take_members() {
+                nulls::of_defaults(&mut fields, self.defaults);
+                fields.append(&mut moved);
                 if let Some(view) = self.defaults {
                     self.limits(&mut fields, view);
+                    self.response(&mut fields, view);
                 }
                 self.section_fields(&mut fields);
-                fields.iter_mut().for_each(response);
-                fields.append(&mut moved);
                 member.value = Written::Object(fields);
             }
         }
@@ -371,6 +353,10 @@ impl Legacy<'_> {
             pages.value = Written::Object(fields);
             return;
         }
+        // Without pages there is one answer, and no version ever counted anything in it.
+        if knows(view, "pagination") {
+            return;
+        }
         let hint =
             "remove it; limits.max_bytes bounds the result, pagination.max_items what pages bring together";
         self.problems.value(&rows.at, "there are no rows to count here", Some(hint.into()));
@@ -390,19 +376,6 @@ fn take_redirects(members: &mut [Member], view: &SchemaView<'_>) -> Vec<Member> 
     taken
 }
 
-/// `response_policy`: what its documentation calls a status, and a field that never did anything, if it is null.
-fn response(member: &mut Member) {
-    if matches!(member.key.as_str(), "response" | "response_policy")
-        && let Some(mut fields) = member.take_members()
-    {
-        fields.retain(|field| field.key != "transform_response" || !field.is_null());
-        for field in fields.iter_mut().filter(|field| field.key == "success_status") {
-            field.key = "allowed_status".into();
-        }
-        member.value = Written::Object(fields);
-    }
-}
-
 /// Takes the members of that name out.
 fn take(members: &mut Vec<Member>, key: &str) -> impl Iterator<Item = Member> + use<> {
     let (taken, left) = members.drain(..).partition::<Vec<_>, _>(|member| member.key == key);
@@ -416,20 +389,6 @@ fn knows(view: &SchemaView<'_>, key: &str) -> bool {
 
 fn is_authorization(key: &str) -> bool {
     matches!(key, "authorization" | "auth")
-}
-
-fn drop_nulls(member: &mut Member) {
-    fn within(value: &mut Value) {
-        if let Value::Object(object) = value {
-            object.retain(|_, value| !value.is_null());
-            object.values_mut().for_each(within);
-        }
-    }
-    if let Written::Value(value) = &mut member.value
-        && NULL_IS_NOTHING.contains(&member.key.as_str())
-    {
-        within(value);
-    }
 }
 
 /// URL, user and password of a proxy's URL with a user in it.

@@ -201,7 +201,7 @@ fn authorization_schema() -> Value {
         "properties": {
             "type": {"enum": kinds},
             "path_prefix": {"type": "string", "pattern": "^/", "description": "send it only to paths below this one"},
-            "token": secret, "value": secret, "username": text, "password": secret,
+            "token": secret, "value": secret, "username": {"type": "string"}, "password": secret,
             "header": text, "query": text, "cookie": text, "prefix": {"type": "string"},
         },
         "allOf": rules,
@@ -261,11 +261,14 @@ mod tests {
             &with(&hmac, "algorithm", "sha1"),
             &with(&jwt, "use", "bearer"),
             &with(&grant, "token_url", url),
+            // RFC 7617 section 2: either half may be empty.
+            &json!({"type": "basic", "username": "", "password": ""}),
         ] {
             assert!(schema.accepts(fits), "{fits}");
         }
         for wrong in [
             &json!({"type": "hmac"}),
+            &json!({"type": "basic", "username": "u"}),
             &json!({"token": "t"}),
             &with(&hmac, "algorithm", "HS256"),
             &with(&jwt, "algorithm", "sha256"),

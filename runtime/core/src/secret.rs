@@ -129,7 +129,7 @@ pub struct TakenSecret {
     pub value: SecretString,
 }
 
-/// Takes every clear-text secret out of `config`: each non-empty value at a place that `schema` marks `writeOnly`.
+/// Takes every clear-text secret out of `config`: each value, the empty text too, at a place that `schema` marks `writeOnly`.
 /// What `name` returns for the place's pointer is what `{"$secret": …}` will say there. References stay.
 pub fn take_secrets(
     config: &mut JsonObject,

@@ -35,7 +35,7 @@ macro_rules! text_type {
             type Err = Error;
             fn from_str(text: &str) -> Result<Self> {
                 if $check(text) { Ok(Self(text.into())) } else {
-                    let message = format!(concat!("'{}' is not the name of ", $what, ": expected {}"), shorten(text), $form);
+                    let message = format!(concat!("'{}' is not ", $what, ": expected {}"), shorten(text), $form);
                     Err(Error::invalid_input(message))
                 }
             }
@@ -92,15 +92,15 @@ fn shorten(text: &str) -> String {
 
 text_type!(
     /// Who owns a record. Nothing of one tenant is visible to another.
-    Tenant, "a tenant", is_label, "lower-case letters, digits and '-', at most 63: [a-z0-9][a-z0-9-]{0,62}"
+    Tenant, "the name of a tenant", is_label, "lower-case letters, digits and '-', at most 63: [a-z0-9][a-z0-9-]{0,62}"
 );
 text_type!(
     /// The name of a connection or action.
-    Name, "a connection or action", is_name, "letters, digits, '.', '_' and '-', at most 128: [A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+    Name, "the name of a connection or action", is_name, "letters, digits, '.', '_' and '-', at most 128: [A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 );
 text_type!(
     /// The name of a connector, in canonical form: `postgresql` and `pg` parse as `postgres`.
-    ConnectorName, "a connector", is_label, "lower-case letters, digits and '-', at most 63: [a-z0-9][a-z0-9-]{0,62}"
+    ConnectorName, "the name of a connector", is_label, "lower-case letters, digits and '-', at most 63: [a-z0-9][a-z0-9-]{0,62}"
 );
 text_type!(
     /// The name of a secret set by hand. One that came with a connection has a name with `/` and `#` in it, which this
@@ -463,6 +463,16 @@ mod tests {
         ] {
             assert!(text.parse::<ActionTrn>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_message_says_what_the_text_was_to_be() {
+        let message = |error: Error| error.message.split(':').next().unwrap_or_default().to_owned();
+        assert_eq!(
+            message("bad name".parse::<SecretName>().unwrap_err()),
+            "'bad name' is not a secret's name"
+        );
+        assert_eq!(message("A".parse::<Tenant>().unwrap_err()), "'A' is not the name of a tenant");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | `basic` | `auth_parameters.basic_auth_parameters`, or `username`, `password` | `basic` |
 //! | `oauth2_client_credentials`, `oauth2` | `auth_parameters.oauth_parameters`, or its fields | `oauth2_client_credentials` |
 //! | `oauth2_authorization_code`, `oauth2_authflow`, `authflow` | `auth_ref` | nothing: the stored credential is it |
+//! | `oauth2_client_credentials`, `oauth2`, with `auth_ref` beside it | the same | nothing: the stored credential comes first |
 //!
 //! An API key goes where its name says: with "authorization" in it to that header, as `Bearer` unless the value brings a
 //! scheme; with "key" in it or `x-` before it to that header; else to the query parameter of that name.
@@ -277,8 +278,11 @@ impl Legacy<'_> {
         members: &[Member],
     ) -> Option<Member> {
         let has = |members: &[Member], key: &str| members.iter().any(|member| member.key == key);
-        let in_browser = match word {
+        let is_word = matches!(written.value, Written::Value(Value::String(_)));
+        let is_stored = match word {
             "oauth2_authorization_code" | "oauth2_authflow" | "authflow" => true,
+            // Both were legal, and the stored credential came first.
+            "oauth2" | "oauth2_client_credentials" if is_word && has(members, "auth_ref") => true,
             "oauth2" => {
                 has(&fields, "auth_url")
                     || has(&fields, "authorization_url")
@@ -286,7 +290,7 @@ impl Legacy<'_> {
             }
             _ => false,
         };
-        if in_browser {
+        if is_stored {
             if !has(members, "auth_ref") {
                 let message = format!("authorization '{word}' needs 'auth_ref'");
                 let hint = "the flow that makes a stored credential comes with a later version; name one there is: auth_ref: provider/user";

@@ -123,7 +123,14 @@ fn a_mistake_in_a_moved_value_is_where_it_was_written() {
         assert!(fits, "{written}\n{found:#?}");
     }
     for (fields, expected) in [
-        ("path: /\nlimits: { max_rows: 5 }", "6:25 there are no rows to count here"),
+        (
+            "path: /\nresponse_policy: { transform_response: x }",
+            "6:24 'transform_response' never did anything",
+        ),
+        (
+            "path: /\nexpected_status: 200\nresponse: { allowed_status: 201 }",
+            "6:5 'expected_status' and 'allowed_status' are the same",
+        ),
         ("path: /\nlimits: { dry_run: true }", "6:24 an action cannot be a dry run for ever"),
         ("path: /\nbody: {}\nrequest_body: {}", "7:5 'request_body' and 'body' are the same"),
         (
@@ -133,6 +140,13 @@ fn a_mistake_in_a_moved_value_is_where_it_was_written() {
     ] {
         assert_eq!(mistakes(&action(fields)), [expected], "{fields}");
     }
+}
+
+#[test]
+fn rows_are_bounded_only_where_a_connector_counts_something() {
+    let fields = "    path: /\n    limits: { max_rows: 5 }\n";
+    let text = format!("actions:\n  a:\n    kind: postgres\n    connection: c\n{fields}");
+    assert_eq!(mistakes(&text), ["6:25 there are no rows to count here"]);
 }
 
 #[test]
