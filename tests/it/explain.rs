@@ -54,14 +54,14 @@ async fn every_value_has_its_origin() {
         "network": {"tls": {"min_version": "1.3"}},
         "defaults": {
             "headers": {"X-Team": "core", "accept": "a/b", "x.dotted": "1"},
-            "query": {"a": 1, "b": 2, "gone": 3},
+            "query": {"a": 1, "b": 2, "gone": 3, "same": 9},
             "body": {"from": "connection"},
             "limits": {"host_calls": 50},
         },
     });
     let actions = json!({
         "get": {
-            "method": "POST", "path": "/{id}", "headers": {"Accept": "c/d"}, "query": {"b": 3, "gone": null},
+            "method": "POST", "path": "/{id}", "headers": {"Accept": "c/d"}, "query": {"b": 3, "gone": null, "same": 9},
             "timeout_ms": 3000, "response": {"fail_on_status": true},
         },
         "limited": {"retry": {"preset": "health", "max_attempts": 4}, "limits": {"timeout_ms": 1234}},
@@ -81,6 +81,8 @@ async fn every_value_has_its_origin() {
         ("query.a", "1 connection"),
         ("query.b", "3 action"),
         ("query.c", "4 input"),
+        // Said twice alike, it is the stronger one's.
+        ("query.same", "9 action"),
         ("body", "{\"from\":{\"$env\":\"no secret\"}} input"),
         ("follow_redirects", "false default"),
         ("response.fail_on_status", "true action"),
