@@ -331,13 +331,14 @@ fn read_secret_file(path: &str) -> Result<Option<SecretString>> {
     let is_system = |folder: &&str| real.starts_with(folder);
     let is_master_key =
         || Folders::of_platform().and_then(|own| own.master_key().canonicalize().ok()) == Some(real.clone());
-    if ["/proc", "/sys", "/dev"].iter().any(is_system) || is_master_key() {
+    if ["/proc", "/sys"].iter().any(is_system) || is_master_key() {
         return Err(unreadable(&"it is not anybody's to send"));
     }
-    let file = File::open(&real).map_err(|error| unreadable(&error))?;
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+    // Opening a pipe waits for somebody to write.
+    if !std::fs::metadata(&real).is_ok_and(|metadata| metadata.is_file()) {
         return Err(unreadable(&"it is not a file"));
     }
+    let file = File::open(&real).map_err(|error| unreadable(&error))?;
     let mut text = Zeroizing::new(String::new());
     file.take(SECRET_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| unreadable(&error))?;
     if text.len() as u64 > SECRET_FILE_BYTES_MAX {
@@ -348,3 +349,93 @@ fn read_secret_file(path: &str) -> Result<Option<SecretString>> {
 
 /// When a value of a vault was read, and what it was.
 pub(crate) type VaultValue = (Instant, SecretString);
+
+#[cfg(test)]
+mod tests {
+    use openact_core::ErrorCode;
+    use openact_store::AuthConnection;
+    use serde_json::json;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::{Format, OpenAct};
+
+    /// Answers requests, and hands their heads over.
+    async fn upstream() -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, received) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = vec![0; 4096];
+                let read = stream.read(&mut head).await.unwrap();
+                let _ = sender.send(String::from_utf8_lossy(&head[..read]).into_owned());
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        (url, received)
+    }
+
+    fn stored(token: &str, expires_at: Option<Timestamp>) -> AuthConnection {
+        AuthConnection {
+            trn: "trn:openact:default:auth/github/alice".parse().unwrap(),
+            access_token: token.into(),
+            refresh_token: None,
+            expires_at,
+            token_type: "Bearer".into(),
+            scope: None,
+            extra: None,
+            created_at: Timestamp::now(),
+            updated_at: Timestamp::now(),
+            version: 0,
+        }
+    }
+
+    async fn with_auth_ref(url: &str, auth_ref: &str) -> OpenAct {
+        let text = json!({"connectors": {"http": {
+            "connections": {"c": {"base_url": url, "auth_ref": auth_ref}},
+            "actions": {"get": {"connection": "c"}},
+        }}});
+        let builder = OpenAct::builder().without_cache().config_text(text.to_string(), Format::Json);
+        builder.build().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn auth_ref_sends_the_stored_token_whatever_it_looks_like() {
+        let (url, mut heads) = upstream().await;
+        for auth_ref in ["github/alice", "trn:openact:default:auth/github/alice"] {
+            for token in ["gho_1", "vault://a/b#/c"] {
+                let openact = with_auth_ref(&url, auth_ref).await;
+                openact.0.store.put_auth_connection(&stored(token, None), None).await.unwrap();
+                openact.run("http/get", json!({})).await.unwrap();
+                let head = heads.recv().await.unwrap();
+                assert!(head.contains(&format!("authorization: Bearer {token}\r\n")), "{head}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn c5_a_stored_credential_that_is_missing_or_over_fails_before_any_dial() {
+        let (url, mut heads) = upstream().await;
+        let openact = with_auth_ref(&url, "github/alice").await;
+        let code = async || openact.run("http/get", json!({})).await.unwrap_err().code;
+        assert_eq!(code().await, ErrorCode::AuthRequired);
+        let over = Timestamp::now() - jiff::SignedDuration::from_secs(1);
+        openact.0.store.put_auth_connection(&stored("gho_1", Some(over)), None).await.unwrap();
+        assert_eq!(code().await, ErrorCode::AuthRequired);
+        let foreign = with_auth_ref(&url, "trn:openact:other:auth/github/alice").await;
+        assert_eq!(foreign.run("http/get", json!({})).await.unwrap_err().code, ErrorCode::AuthRequired);
+        assert!(heads.try_recv().is_err());
+    }
+
+    #[test]
+    fn c1_what_the_system_says_of_this_process_is_no_secret_to_send() {
+        for path in ["/proc/self/environ", "/proc/self/../self/environ"] {
+            assert_eq!(read_secret_file(path).unwrap_err().code, ErrorCode::AuthRequired, "{path}");
+        }
+    }
+}
