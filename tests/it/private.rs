@@ -26,17 +26,24 @@ use crate::{
 
 /// A resolver with one answer after the other, of which the last stays. It remembers what it was asked.
 #[derive(Clone, Default)]
-struct Names(Arc<Mutex<(VecDeque<Vec<IpAddr>>, Vec<String>)>>);
+struct Names(Arc<Mutex<Asked>>);
+
+#[derive(Default)]
+struct Asked {
+    answers: VecDeque<Vec<IpAddr>>,
+    hosts: Vec<String>,
+}
 
 impl Names {
     /// Each answer as addresses between spaces.
     fn answering(answers: &[&str]) -> Self {
         let parse = |answer: &&str| answer.split(' ').map(|text| text.parse().unwrap()).collect();
-        Self(Arc::new(Mutex::new((answers.iter().map(parse).collect(), Vec::new()))))
+        let answers = answers.iter().map(parse).collect();
+        Self(Arc::new(Mutex::new(Asked { answers, hosts: Vec::new() })))
     }
 
     fn asked(&self) -> Vec<String> {
-        self.0.lock().unwrap().1.clone()
+        self.0.lock().unwrap().hosts.clone()
     }
 }
 
@@ -46,9 +53,9 @@ impl Resolve for Names {
         host: &'a str,
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>> {
         let mut state = self.0.lock().unwrap();
-        state.1.push(host.to_owned());
-        let last = state.0.len() == 1;
-        let answer = if last { state.0.front().cloned() } else { state.0.pop_front() };
+        state.hosts.push(host.to_owned());
+        let last = state.answers.len() == 1;
+        let answer = if last { state.answers.front().cloned() } else { state.answers.pop_front() };
         Box::pin(async move { Ok(answer.unwrap()) })
     }
 }
