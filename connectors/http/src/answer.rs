@@ -3,9 +3,11 @@
 //! | content type | body |
 //! |---|---|
 //! | JSON (`application/json`, `…+json`) that is valid | as it came |
-//! | text, and anything of a textual type, in a charset of [`crate::charset`] (a byte order mark decides first) | a string |
+//! | textual, in a charset of [`crate::charset`] (a byte order mark decides first) | a string |
 //! | anything else | `{"base64": "…"}` |
 //! | (empty) | `null` |
+//!
+//! This is [`As::Auto`]; the others say what the body is, whatever its type.
 //!
 //! Header names are lower case; repeated headers are joined by `, ` (RFC 9110 section 5.2), except `set-cookie`,
 //! which cannot be and is always a list. Invariant: the result is JSON whatever the server sent, and a JSON body is
@@ -15,11 +17,28 @@ use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use openact_connector::Json;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{charset::Charset, json::push_string};
 
 pub(crate) type Headers = [(String, Vec<u8>)];
+
+/// What a body is read as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum As {
+    /// What its content type says.
+    #[default]
+    Auto,
+    /// JSON; none is null.
+    Json,
+    /// A string; none is an empty one.
+    Text,
+    /// {"base64": ...}, the bytes as they came, always.
+    Bytes,
+}
 
 /// What a body is to the caller.
 #[derive(Debug)]
@@ -40,6 +59,12 @@ pub(crate) fn essence(headers: &Headers) -> String {
     split(&content_type(headers)).0
 }
 
+/// The charset that is said of text, if it is none of [`crate::charset`].
+pub(crate) fn unknown_charset(headers: &Headers) -> Option<String> {
+    let (essence, label) = split(&content_type(headers));
+    label.filter(|label| is_textual(&essence) && Charset::of(label).is_none())
+}
+
 impl<'a> Content<'a> {
     /// Of a body, by the type that the headers say.
     pub(crate) fn of(headers: &Headers, body: &'a [u8]) -> Self {
@@ -51,22 +76,23 @@ impl<'a> Content<'a> {
         if !is_textual(&essence) {
             return Self::Binary(body);
         }
-        let charset = match label.as_deref().map(Charset::of) {
-            Some(Some(charset)) => charset,
-            // JSON between systems is UTF-8 (RFC 8259 section 8.1), whatever is said about it.
-            Some(None) if !says_json => return Self::Binary(body),
-            _ => Charset::Utf8,
-        };
-        let (charset, bytes) = match Charset::marked(body) {
-            Some((Charset::Utf8, bytes)) => (Charset::Utf8, bytes),
-            Some(marked) if !says_json || label.is_some() => marked,
-            _ => (charset, body),
-        };
-        match charset.decode(bytes) {
+        match decode(label.as_deref(), body, says_json) {
             None => Self::Binary(body),
             Some(text) if text.is_empty() => Self::Empty,
             Some(text) if says_json => as_json(text),
             Some(text) => Self::Text(text),
+        }
+    }
+
+    /// Of a body that is to be read as `wanted`; none if it cannot be.
+    pub(crate) fn read_as(wanted: As, headers: &Headers, body: &'a [u8]) -> Option<Self> {
+        let decoded = |is_json| decode(split(&content_type(headers)).1.as_deref(), body, is_json);
+        match wanted {
+            As::Auto => Some(Self::of(headers, body)),
+            As::Bytes => Some(Self::Binary(body)),
+            As::Text => decoded(false).map(Self::Text),
+            As::Json if body.is_empty() => Some(Self::Empty),
+            As::Json => decoded(true).map(as_json).filter(|content| matches!(content, Self::Json(_))),
         }
     }
 
@@ -106,6 +132,22 @@ impl<'a> Content<'a> {
             Self::Binary(bytes) => bytes.len() / 3 * 4 + 32,
         }
     }
+}
+
+/// A body as text, by the charset that `label` says; none if it is none.
+fn decode<'a>(label: Option<&str>, body: &'a [u8], is_json: bool) -> Option<Cow<'a, str>> {
+    let charset = match label.map(Charset::of) {
+        Some(Some(charset)) => charset,
+        // JSON between systems is UTF-8 (RFC 8259 section 8.1), whatever is said about it.
+        Some(None) if !is_json => return None,
+        _ => Charset::Utf8,
+    };
+    let (charset, bytes) = match Charset::marked(body) {
+        Some((Charset::Utf8, bytes)) => (Charset::Utf8, bytes),
+        Some(marked) if !is_json || label.is_some() => marked,
+        _ => (charset, body),
+    };
+    charset.decode(bytes)
 }
 
 fn as_json(text: Cow<'_, str>) -> Content<'_> {

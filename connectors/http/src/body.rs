@@ -10,19 +10,17 @@
 //! | anything else, and an object with a key that its type does not have | JSON |
 //!
 //! So that a JSON body which happens to look like one of these is sent as it is, write it as
-//! `{"type": "json", "data": …}` or set `body_type: json`.
+//! `{"type": "json", "data": …}` or set `body_type: json`; that a body is taken for JSON although its type is one of
+//! these is logged.
 //!
 //! Invariants: JSON goes out as the caller or the configuration wrote it, not parsed and rebuilt; the kind of a body
 //! is what is written before variables are filled in, so that no variable decides it.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use openact_connector::Json;
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
-};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -56,19 +54,22 @@ pub(crate) enum Kind {
 }
 
 impl Format {
-    /// Of a body as it was written.
-    pub(crate) fn of(body: &Json, body_type: Option<BodyType>) -> Self {
-        match body_type {
-            Some(body_type) => Self::Bare(body_type),
-            None if may_be_typed(body.as_str()) => match serde_json::from_str(body.as_str()) {
-                Ok(Shape(kind)) => Self::Typed(kind),
-                Err(_) => Self::Bare(BodyType::Json),
-            },
+    /// Of a body as it was written. `warn` is told where it may have been meant otherwise.
+    pub(crate) fn of(body: &Json, body_type: Option<BodyType>, warn: impl FnOnce(&str)) -> Self {
+        if let Some(body_type) = body_type {
+            return Self::Bare(body_type);
+        }
+        match may_be_typed(body.as_str()).then(|| kind(body.as_str())).flatten() {
+            Some(Ok(kind)) => Self::Typed(kind),
+            Some(Err(misfit)) => {
+                warn(&format!("the body is sent as JSON: {misfit}; set body_type to json if that is meant"));
+                Self::Bare(BodyType::Json)
+            }
             None => Self::Bare(BodyType::Json),
         }
     }
 
-    /// The content type to send if none is set, and the bytes. `set` is the one that is set.
+    /// The content type of the body itself, and the bytes. `set` is the one that the headers say.
     pub(crate) fn encode(
         self,
         body: Json,
@@ -85,11 +86,12 @@ impl Format {
                 Ok(("application/json".into(), data.as_bytes().to_vec()))
             }
             Kind::Form => Ok((FORM.into(), url::form(&fields).into_bytes())),
-            Kind::Multipart => multipart::encode(fields, files, set, variables),
+            Kind::Multipart => multipart::encode(fields, files, variables),
             Kind::Raw => {
                 let data = data.ok_or("the raw body has no data")?;
-                let content_type = content_type.map_or(BYTES.into(), Cow::Owned);
-                Ok((content_type, bytes(data.get(), "data")?))
+                // Without a type of its own it has the one that is set.
+                let content_type = content_type.or_else(|| set.map(str::to_owned));
+                Ok((content_type.map_or(BYTES.into(), Cow::Owned), bytes(data.get(), "data")?))
             }
             Kind::Text => text(&content.unwrap_or_default(), charset.as_deref()),
         }
@@ -158,7 +160,7 @@ fn text(content: &str, charset: Option<&str>) -> Result<(Cow<'static, str>, Vec<
     Ok((format!("text/plain; charset={name}").into(), bytes))
 }
 
-/// The members of every kind of typed body; [`Shape`] knows which belong to which.
+/// The members of every kind of typed body; [`kind`] knows which belong to which.
 #[derive(Deserialize)]
 struct Typed<'a> {
     #[serde(borrow)]
@@ -172,55 +174,28 @@ struct Typed<'a> {
     charset: Option<String>,
 }
 
-/// An object with a `type` and the keys of that type only.
-struct Shape(Kind);
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Key {
-    Type,
-    Data,
-    Fields,
-    Files,
-    ContentType,
-    Content,
-    Charset,
-}
-
-impl<'de> Deserialize<'de> for Shape {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Shape;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a body with a type")
-            }
-
-            /// Ends at the first key that no typed body has: most bare bodies begin with one.
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape, A::Error> {
-                let bit = |key: Key| 1_u32 << key as u32;
-                let (mut kind, mut seen) = (None, 0);
-                while let Some(key) = map.next_key::<Key>()? {
-                    match key {
-                        Key::Type => kind = Some(map.next_value::<Kind>()?),
-                        _ => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                    seen |= bit(key);
-                }
-                let kind = kind.ok_or_else(|| serde::de::Error::missing_field("type"))?;
-                let (needed, allowed) = match kind {
-                    Kind::Json => (bit(Key::Data), 0),
-                    Kind::Form => (bit(Key::Fields), 0),
-                    Kind::Multipart => (0, bit(Key::Fields) | bit(Key::Files)),
-                    Kind::Raw => (bit(Key::Data), bit(Key::ContentType)),
-                    Kind::Text => (bit(Key::Content), bit(Key::Charset)),
-                };
-                let seen = seen & !bit(Key::Type);
-                let fits = seen & needed == needed && seen & !(needed | allowed) == 0 && seen != 0;
-                if fits { Ok(Shape(kind)) } else { Err(serde::de::Error::custom("another body")) }
-            }
-        }
-        deserializer.deserialize_map(Keys)
+/// The kind of an object with a `type`, or which key does not fit it; none if it has no such type.
+fn kind(body: &str) -> Option<Result<Kind, String>> {
+    let Members(members) = serde_json::from_str::<Members<&RawValue>>(body).ok()?;
+    let (_, name) = members.iter().find(|(name, _)| name == "type")?;
+    let kind: Kind = serde_json::from_str(name.get()).ok()?;
+    let (needed, allowed): (&str, &[&str]) = match kind {
+        Kind::Json => ("data", &[]),
+        Kind::Form => ("fields", &[]),
+        Kind::Multipart => ("", &["fields", "files"]),
+        Kind::Raw => ("data", &["content_type"]),
+        Kind::Text => ("content", &["charset"]),
+    };
+    let mut others = members.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "type").peekable();
+    let is_empty = others.peek().is_none();
+    if let Some(alien) = others.find(|name| *name != needed && !allowed.contains(name)) {
+        return Some(Err(format!("a body of type {name} has no '{}'", alien.escape_debug())));
     }
+    let has = |wanted: &str| members.iter().any(|(name, _)| name == wanted);
+    Some(match needed {
+        "" if is_empty => Err(format!("a body of type {name} needs 'fields' or 'files'")),
+        "" => Ok(kind),
+        needed if has(needed) => Ok(kind),
+        needed => Err(format!("a body of type {name} needs '{needed}'")),
+    })
 }

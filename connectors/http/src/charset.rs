@@ -1,8 +1,8 @@
 //! Text to bytes and back, by charset.
 //!
 //! By hand for the few that APIs still use: the tables of all the others would be several times this connector.
-//! Labels are read as browsers read them (WHATWG Encoding), so `iso-8859-1` of an answer is Windows-1252; written,
-//! it is what it says. Invariant: text is never changed to fit; what cannot be written or read is said.
+//! Labels are those of WHATWG Encoding and read as browsers read them, so `iso-8859-1` of an answer is Windows-1252;
+//! written, it is what it says. Invariant: text is never changed to fit; what cannot be written or read is said.
 
 use std::borrow::Cow;
 
@@ -15,6 +15,8 @@ pub enum Charset {
     Ascii,
     /// The first 256 characters.
     Latin1,
+    /// Latin-1 with the euro and seven letters in place of signs.
+    Latin9,
     /// Latin-1 with printable characters in place of control characters.
     Windows1252,
     /// UTF-16, little end first.
@@ -24,18 +26,23 @@ pub enum Charset {
 }
 
 /// For messages.
-pub const KNOWN: &str = "utf-8, us-ascii, iso-8859-1, windows-1252, utf-16le, utf-16be";
+pub const KNOWN: &str = "utf-8, us-ascii, iso-8859-1, iso-8859-15, windows-1252, utf-16le, utf-16be";
 
 impl Charset {
     /// The charset called `label`, without regard to case.
     pub fn of(label: &str) -> Option<Self> {
         Some(match label.trim().to_ascii_lowercase().as_str() {
-            "utf-8" | "utf8" => Self::Utf8,
-            "us-ascii" | "ascii" => Self::Ascii,
-            "iso-8859-1" | "iso8859-1" | "latin1" | "latin-1" | "l1" => Self::Latin1,
-            "windows-1252" | "cp1252" => Self::Windows1252,
-            "utf-16le" | "utf-16" => Self::Utf16Le,
-            "utf-16be" => Self::Utf16Be,
+            "utf-8" | "utf8" | "unicode-1-1-utf-8" | "unicode11utf8" | "unicode20utf8"
+            | "x-unicode20utf8" => Self::Utf8,
+            "us-ascii" | "ascii" | "ansi_x3.4-1968" => Self::Ascii,
+            "iso-8859-1" | "iso8859-1" | "iso88591" | "iso_8859-1" | "iso_8859-1:1987" | "iso-ir-100"
+            | "latin1" | "latin-1" | "l1" | "csisolatin1" | "cp819" | "ibm819" => Self::Latin1,
+            "iso-8859-15" | "iso8859-15" | "iso885915" | "iso_8859-15" | "csisolatin9" | "l9" => Self::Latin9,
+            "windows-1252" | "cp1252" | "x-cp1252" => Self::Windows1252,
+            "utf-16le" | "utf-16" | "ucs-2" | "iso-10646-ucs-2" | "unicode" | "csunicode" | "unicodefeff" => {
+                Self::Utf16Le
+            }
+            "utf-16be" | "unicodefffe" => Self::Utf16Be,
             _ => return None,
         })
     }
@@ -46,6 +53,7 @@ impl Charset {
             Self::Utf8 => "utf-8",
             Self::Ascii => "us-ascii",
             Self::Latin1 => "iso-8859-1",
+            Self::Latin9 => "iso-8859-15",
             Self::Windows1252 => "windows-1252",
             Self::Utf16Le => "utf-16le",
             Self::Utf16Be => "utf-16be",
@@ -62,6 +70,7 @@ impl Charset {
             Self::Utf8 => Ok(text.as_bytes().to_vec()),
             Self::Ascii => single(|c| u8::try_from(c).ok().filter(u8::is_ascii)),
             Self::Latin1 => single(|c| u8::try_from(c).ok()),
+            Self::Latin9 => single(latin9_byte),
             Self::Windows1252 => single(windows_1252_byte),
             Self::Utf16Le => Ok(text.encode_utf16().flat_map(u16::to_le_bytes).collect()),
             Self::Utf16Be => Ok(text.encode_utf16().flat_map(u16::to_be_bytes).collect()),
@@ -75,6 +84,7 @@ impl Charset {
             Self::Ascii | Self::Latin1 | Self::Windows1252 => {
                 Some(bytes.iter().copied().map(windows_1252_char).collect::<String>().into())
             }
+            Self::Latin9 => Some(bytes.iter().copied().map(latin9_char).collect::<String>().into()),
             Self::Utf16Le => utf16(bytes, u16::from_le_bytes),
             Self::Utf16Be => utf16(bytes, u16::from_be_bytes),
         }
@@ -82,9 +92,9 @@ impl Charset {
 
     /// The charset that a byte order mark at the start of `bytes` tells, and what follows the mark.
     pub fn marked(bytes: &[u8]) -> Option<(Self, &[u8])> {
-        [(Self::Utf8, &b"\xef\xbb\xbf"[..]), (Self::Utf16Le, b"\xff\xfe"), (Self::Utf16Be, b"\xfe\xff")]
-            .into_iter()
-            .find_map(|(charset, mark)| Some((charset, bytes.strip_prefix(mark)?)))
+        let marks: [(Self, &[u8]); 3] =
+            [(Self::Utf8, b"\xef\xbb\xbf"), (Self::Utf16Le, b"\xff\xfe"), (Self::Utf16Be, b"\xfe\xff")];
+        marks.into_iter().find_map(|(charset, mark)| Some((charset, bytes.strip_prefix(mark)?)))
     }
 }
 
@@ -93,6 +103,21 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<Cow<'_, str>> {
     let units = pairs.iter().copied().map(unit);
     let text: Result<String, _> = char::decode_utf16(units).collect();
     text.ok().filter(|_| odd.is_empty()).map(Cow::Owned)
+}
+
+/// Where ISO 8859-15 is not Latin-1.
+const LATIN9: [(u8, char); 8] =
+    [(0xa4, '€'), (0xa6, 'Š'), (0xa8, 'š'), (0xb4, 'Ž'), (0xb8, 'ž'), (0xbc, 'Œ'), (0xbd, 'œ'), (0xbe, 'Ÿ')];
+
+fn latin9_char(byte: u8) -> char {
+    LATIN9.iter().find(|(other, _)| *other == byte).map_or(char::from(byte), |(_, c)| *c)
+}
+
+fn latin9_byte(c: char) -> Option<u8> {
+    match LATIN9.iter().find(|(_, other)| *other == c) {
+        Some((byte, _)) => Some(*byte),
+        None => u8::try_from(c).ok().filter(|byte| LATIN9.iter().all(|(other, _)| other != byte)),
+    }
 }
 
 /// 0x80 to 0x9F; the five that Windows-1252 does not use are control characters, as in Latin-1.

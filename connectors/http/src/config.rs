@@ -9,6 +9,7 @@ use openact_connector::Json;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
+use crate::rules;
 pub use crate::{pagination::Pagination, pairs::Pairs, response::ResponseSettings};
 
 /// Where.
@@ -23,6 +24,7 @@ pub struct Connection {
 /// What.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("allOf" = rules::of_action()))]
 pub struct Action {
     /// GET, POST, ...
     #[serde(default = "get")]
@@ -30,6 +32,7 @@ pub struct Action {
     pub method: String,
     /// Appended to the base URL. {name} is replaced by the input's field of that name.
     #[serde(default)]
+    #[schemars(extend("pattern" = rules::PATH))]
     pub path: String,
     /// Names and values; a list is sent as several headers, null takes a default away. {{name}} in a value is replaced
     /// by the input's field of that name.
@@ -61,7 +64,8 @@ pub struct Action {
     #[serde(default)]
     #[schemars(extend("x-aliases" = ["response_policy"]))]
     pub response: ResponseSettings,
-    /// Ask for page after page; the result is {items, pages, truncated}, or the items as a stream.
+    /// Ask for page after page; the result is {items, pages, truncated}, or the items as a stream. A truncated one has
+    /// next, from where to go on.
     #[serde(default)]
     #[schemars(with = "Pagination")]
     pub pagination: Option<Box<Pagination>>,

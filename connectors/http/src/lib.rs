@@ -10,6 +10,7 @@
 //! | [`response`], [`answer`] | what is accepted as an answer, and what of it is the result |
 //! | [`pagination`], [`link`] | page after page |
 //! | `lines` | JSON line by line, as it arrives |
+//! | `rules` | what the schema says of fields that depend on each other |
 //! | [`charset`], [`json`], [`pairs`] | text as bytes, JSON by place, names with values |
 //!
 //! Credentials, connection defaults, header policy, retry, timeouts, limits, decompression and dry runs are the
@@ -29,6 +30,7 @@ pub mod pagination;
 pub mod pairs;
 mod request;
 pub mod response;
+mod rules;
 mod template;
 pub mod url;
 pub mod variables;
@@ -78,12 +80,13 @@ impl Connector for Http {
 
 fn request(call: Call<Connection, Action, Input>, host: &dyn Host) -> Result<Json, Failure> {
     let Call { connection, mut action, input: Input(input), .. } = call;
+    action.response.check()?;
     let (outgoing, sender) = request::prepare(&connection, &mut action, &input, host)?;
     if let Some(pagination) = &action.pagination {
         return pagination::run(pagination, &action.response, outgoing, &sender);
     }
     let response = sender.send(outgoing)?;
-    if lines::are_in(&response) {
+    if lines::are_in(&response, &action.response) {
         return lines::result(response, &action.response, host);
     }
     action.response.result(response)

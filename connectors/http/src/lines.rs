@@ -1,20 +1,24 @@
 //! JSON line by line (`application/x-ndjson`, `application/jsonl`): to the caller as it arrives.
 //!
-//! A caller that takes no stream, which the first line tells, gets the whole body as text, like any other. Invariant:
-//! what is emitted is JSON, and in the order in which it came.
+//! A caller that takes no stream, which the first line tells, gets the whole body as text, like any other; so does
+//! whoever says what the body is to be read as or wants a part of it, and an error of the server is one answer.
+//! Invariant: what is emitted is JSON, and in the order in which it came.
 
 use openact_connector::{Failure, Host, HostError, Json, Response};
 use serde_json::value::RawValue;
 
 use crate::{
-    answer::{self, push_headers},
+    answer::{self, As, push_headers},
     response::{ResponseSettings, too_long},
 };
 
-/// Whether an answer is JSON line by line.
-pub(crate) fn are_in(response: &Response) -> bool {
+/// Whether an answer is JSON line by line, to be handed on as such.
+pub(crate) fn are_in(response: &Response, settings: &ResponseSettings) -> bool {
     // Every answer is asked, so first what costs least.
     response.header("content-type").is_some_and(|kind| kind != "application/json")
+        && response.status < 400
+        && settings.read_as == As::Auto
+        && settings.extract.is_none()
         && matches!(
             answer::essence(&response.headers).as_str(),
             "application/x-ndjson" | "application/ndjson" | "application/jsonl"

@@ -45,11 +45,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for OneOrMany<File<'a>> {
     }
 }
 
-/// The content type, with its boundary, and the bytes. `set` is the content type that the configuration sets.
+/// The content type, with its boundary, and the bytes.
 pub(crate) fn encode(
     fields: Pairs,
     files: Members<OneOrMany<File<'_>>>,
-    set: Option<&str>,
     variables: &Variables<'_>,
 ) -> Result<(Cow<'static, str>, Vec<u8>), String> {
     let mut parts = Vec::new();
@@ -63,10 +62,6 @@ pub(crate) fn encode(
             parts.push(file.part(&name, variables)?);
         }
     }
-    let base = set.filter(|set| is_multipart(set)).unwrap_or("multipart/form-data");
-    if base.to_ascii_lowercase().contains("boundary") {
-        return Err("the content type of a multipart body is set with a boundary; leave that out".into());
-    }
     let boundary = boundary(&parts);
     let length: usize = parts.iter().map(|part| part.head.len() + part.bytes.len() + 64).sum();
     let mut out = Vec::with_capacity(length + 64);
@@ -76,12 +71,7 @@ pub(crate) fn encode(
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    Ok((format!("{base}; boundary={boundary}").into(), out))
-}
-
-/// Whether a content type is one that needs a boundary.
-pub(crate) fn is_multipart(content_type: &str) -> bool {
-    content_type.get(..10).is_some_and(|start| start.eq_ignore_ascii_case("multipart/"))
+    Ok((format!("multipart/form-data; boundary={boundary}").into(), out))
 }
 
 struct Part {

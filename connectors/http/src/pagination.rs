@@ -7,9 +7,18 @@
 //! | `page` | the parameter `param` counts pages |
 //! | `offset` | the parameter `param` counts items |
 //!
-//! It ends where there is no next page, at an empty page, and at the bounds; `truncated` says that there was, or may
-//! be, more. Each request is a new one, with the action's headers and the connection's credential. The items go to
-//! the caller as they arrive if it takes a stream, else into the result; which of both is learnt from the first item.
+//! It ends where there is no next page, which for `page` and `offset` is an empty one, and at the bounds; `truncated`
+//! says that there was, or may be, more, and `next` from where to go on:
+//!
+//! | type | `next` |
+//! |---|---|
+//! | `link` | path and query of the next page, from the origin on |
+//! | `cursor` | the cursor as it came; null if it is the first page, which has none |
+//! | `page`, `offset` | the number |
+//!
+//! Where `max_items` cut a page, that is the next item for `offset`, else the same page, whose first items come again.
+//! Each request is a new one, with the action's headers and the connection's credential. The items go to the caller as
+//! they arrive if it takes a stream, else into the result; which of both is learnt from the first item.
 //!
 //! Invariants: one page is held at a time; an item is the text it was; at most `max_pages` requests.
 
@@ -19,19 +28,21 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    answer::Content,
+    answer::{As, Content},
     body::{Format, Kind},
     config::BodyType,
-    json::{Pointer, with_member},
+    json::{Pointer, member, push_string, with_member},
     link,
     request::{Outgoing, Sender},
     response::ResponseSettings,
+    rules, url,
     variables::Value,
 };
 
 /// How to get from one page to the next.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("allOf" = rules::of_pagination()))]
 pub struct Pagination {
     /// What leads to the next page.
     #[serde(rename = "type")]
@@ -126,7 +137,8 @@ pub(crate) fn run(
         let mut response = sender.send(walk.next.clone()).map_err(on_page)?;
         settings.admit(&mut response, 300).map_err(on_page)?;
         let body = settings.read(&mut response).map_err(on_page)?;
-        let page = match Content::of(&response.headers, &body) {
+        let content = settings.content(response.status, &response.headers, &body).map_err(on_page)?;
+        let page = match content {
             Content::Json(page) => page,
             // A 204, or a server that says nothing about nothing.
             Content::Empty => "null".into(),
@@ -137,13 +149,14 @@ pub(crate) fn run(
         for item in items.iter().take(usize::try_from(room).unwrap_or(usize::MAX)) {
             sink.push(item.get())?;
         }
-        let cut = items.len() as u64 > room;
-        let more = !cut && walk.step(pagination, &response, &page, items.len()).map_err(on_page)?;
-        let at_bound = sink.count == pagination.max_items || pages == pagination.max_pages;
-        if cut || !more || items.is_empty() || at_bound {
-            // An empty page ends a count, but a link or cursor on it promises something.
-            let promised = more && (!items.is_empty() || walk.follows());
-            return Ok(sink.result(pages, cut || promised));
+        if items.len() as u64 > room {
+            return Ok(sink.result(pages, Some(walk.place(room))));
+        }
+        if !walk.step(pagination, &response, &page, items.len(), sender).map_err(on_page)? {
+            return Ok(sink.result(pages, None));
+        }
+        if sink.count == pagination.max_items || pages == pagination.max_pages {
+            return Ok(sink.result(pages, Some(walk.place(0))));
         }
     }
 }
@@ -156,6 +169,9 @@ impl Pagination {
         match self.style {
             _ if settings.extract.is_some() => {
                 wrong("response.extract and pagination exclude each other; use pagination.items")
+            }
+            _ if matches!(settings.read_as, As::Text | As::Bytes) => {
+                wrong("pagination needs JSON, and response.as wants something else")
             }
             _ if !(1..=1000).contains(&self.max_pages) => wrong("pagination.max_pages must be 1 to 1000"),
             _ if !(1..=1_000_000).contains(&self.max_items) => {
@@ -213,7 +229,7 @@ struct Walk<'a> {
     next: Outgoing<'a>,
     style: Style,
     counter: u64,
-    /// The cursor or URL that led to the last page.
+    /// The cursor, as JSON, or the URL that leads to the next page.
     last: String,
 }
 
@@ -222,31 +238,51 @@ impl<'a> Walk<'a> {
         let param = pagination.param();
         let default = if pagination.style == Style::Page { 1 } else { 0 };
         let mut counter = pagination.start.unwrap_or(default);
-        if matches!(pagination.style, Style::Page | Style::Offset) {
-            // The caller may go on where another call has ended.
-            if let Some(own) = next.query.get(param) {
-                counter = own.parse().map_err(|_| {
-                    Failure::InvalidInput(format!(
-                        "the parameter '{param}' must be a number to count pages from"
-                    ))
-                })?;
-            }
-            next.query.set(param, counter.to_string());
-            if let Some(size) = pagination.size {
-                next.query.set(pagination.size_param.as_deref().unwrap_or("limit"), size.to_string());
-            }
-        }
+        // The caller may go on where another call has ended.
+        let first = sender.url(&next)?;
+        let own = url::parameter(&first, param);
         let mut last = String::new();
-        if pagination.style == Style::Link {
-            last = sender.url(&next)?;
-            next.url = Some(last.clone());
+        match pagination.style {
+            Style::Link => {
+                last.clone_from(&first);
+                next.url = Some(first);
+            }
+            Style::Cursor if pagination.place == ParamPlace::Body => {
+                last = next
+                    .body
+                    .as_ref()
+                    .and_then(|body| cursor_in(body, next.format, param))
+                    .unwrap_or_default();
+            }
+            Style::Cursor => own.iter().for_each(|own| push_string(&mut last, own)),
+            Style::Page | Style::Offset => {
+                if let Some(own) = own {
+                    let text = format!("the parameter '{param}' must be a number to count pages from");
+                    counter = own.parse().map_err(|_| sender.blame(&["query", "path"], text))?;
+                }
+                next.query.set(param, counter.to_string());
+                if let Some(size) = pagination.size {
+                    next.query.set(pagination.size_param.as_deref().unwrap_or("limit"), size.to_string());
+                }
+            }
         }
         Ok(Self { next, style: pagination.style, counter, last })
     }
 
-    /// Whether an answer says where the next page is.
-    fn follows(&self) -> bool {
-        matches!(self.style, Style::Link | Style::Cursor)
+    /// Where the next request begins, as JSON, if `taken` items of its page are not wanted again.
+    fn place(&self, taken: u64) -> String {
+        match self.style {
+            Style::Page => self.counter.to_string(),
+            Style::Offset => self.counter.saturating_add(taken).to_string(),
+            Style::Cursor if self.last.is_empty() => "null".into(),
+            Style::Cursor => self.last.clone(),
+            Style::Link => {
+                let origin = url::Base::parse(self.next.base_url).map_or(0, |base| base.origin.len());
+                let mut place = String::new();
+                push_string(&mut place, self.last.get(origin..).unwrap_or_default());
+                place
+            }
+        }
     }
 
     /// Makes the request for the page after `page`; `false` if there is none.
@@ -256,8 +292,11 @@ impl<'a> Walk<'a> {
         response: &Response,
         page: &str,
         items: usize,
+        sender: &Sender<'_>,
     ) -> Result<bool, Failure> {
         let next = match self.style {
+            // Where nothing is said about a next page, an empty one is the last.
+            Style::Page | Style::Offset if items == 0 => return Ok(false),
             Style::Link => link::next(&response.headers),
             Style::Cursor => pagination.cursor.as_ref().and_then(|place| place.find(page)).and_then(usable),
             Style::Page | Style::Offset => {
@@ -273,7 +312,7 @@ impl<'a> Walk<'a> {
             self.next.url = Some(url.clone());
             url
         } else {
-            self.set_cursor(pagination, &next)?;
+            self.set_cursor(pagination, &next, sender)?;
             next
         };
         if last == self.last {
@@ -283,7 +322,12 @@ impl<'a> Walk<'a> {
         Ok(true)
     }
 
-    fn set_cursor(&mut self, pagination: &Pagination, cursor: &str) -> Result<(), Failure> {
+    fn set_cursor(
+        &mut self,
+        pagination: &Pagination,
+        cursor: &str,
+        sender: &Sender<'_>,
+    ) -> Result<(), Failure> {
         let param = pagination.param();
         if pagination.place == ParamPlace::Query {
             let Value::Text(text) = Value::of(cursor) else {
@@ -296,27 +340,36 @@ impl<'a> Walk<'a> {
             self.next.format = Format::Bare(BodyType::Json);
         }
         let body = self.next.body.get_or_insert_with(|| Json::from_text("{}".into()));
-        let inner = match self.next.format {
-            Format::Bare(BodyType::Json | BodyType::Form) => None,
-            Format::Typed(Kind::Json) => Some("data"),
-            Format::Typed(Kind::Form | Kind::Multipart) => Some("fields"),
-            Format::Bare(_) | Format::Typed(_) => {
-                return Err(Failure::InvalidConfig(
-                    "pagination.in is body, which is neither JSON nor a form".into(),
-                ));
-            }
-        };
-        let place = match Pointer::parse(param) {
-            Ok(place) => place.tokens().to_vec(),
-            Err(_) => vec![param.to_owned()],
-        };
-        let tokens: Vec<String> = inner.map(str::to_owned).into_iter().chain(place).collect();
-        let with = with_member(body.as_str(), &tokens, cursor).ok_or_else(|| {
-            Failure::InvalidConfig(format!("the body has no object in which '{param}' could be set"))
-        })?;
+        let wrong = |text: String| sender.blame(&["body"], text);
+        let place = place_in(self.next.format, param)
+            .ok_or_else(|| wrong("pagination.in is body, which is neither JSON nor a form".into()))?;
+        let with = with_member(body.as_str(), &place, cursor)
+            .ok_or_else(|| wrong(format!("the body has no object in which '{param}' could be set")))?;
         *body = Json::from_text(with);
         Ok(())
     }
+}
+
+/// Where `param` is in a body that is written so; none if it can be nowhere.
+fn place_in(format: Format, param: &str) -> Option<Vec<String>> {
+    let inner = match format {
+        Format::Bare(BodyType::Json | BodyType::Form) => None,
+        Format::Typed(Kind::Json) => Some("data"),
+        Format::Typed(Kind::Form | Kind::Multipart) => Some("fields"),
+        Format::Bare(_) | Format::Typed(_) => return None,
+    };
+    let place = match Pointer::parse(param) {
+        Ok(place) => place.tokens().to_vec(),
+        Err(_) => vec![param.to_owned()],
+    };
+    Some(inner.map(str::to_owned).into_iter().chain(place).collect())
+}
+
+/// The cursor that a body has from the start.
+fn cursor_in(body: &Json, format: Format, param: &str) -> Option<String> {
+    let place = place_in(format, param)?;
+    let found = place.iter().try_fold(body.as_str().trim_ascii(), |value, token| member(value, token))?;
+    usable(found)
 }
 
 /// The cursor as it goes on, unless it says that there is none.
@@ -355,13 +408,18 @@ impl Sink<'_> {
         Ok(())
     }
 
-    fn result(self, pages: u64, truncated: bool) -> Json {
+    /// The result; truncated, if it goes on at `next`.
+    fn result(self, pages: u64, next: Option<String>) -> Json {
         let items = match self.way {
             Way::Streamed => format!("\"emitted\":{}", self.count),
             Way::Collected(list) => format!("\"items\":{list}]"),
             Way::Unknown => "\"items\":[]".to_owned(),
         };
-        Json::from_text(format!("{{{items},\"pages\":{pages},\"truncated\":{truncated}}}"))
+        let end = match next {
+            Some(next) => format!("true,\"next\":{next}"),
+            None => "false".to_owned(),
+        };
+        Json::from_text(format!("{{{items},\"pages\":{pages},\"truncated\":{end}}}"))
     }
 }
 

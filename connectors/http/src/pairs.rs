@@ -22,14 +22,6 @@ impl Pairs {
         self.0.retain(|(other, _)| other != name);
         self.0.push((name.to_owned(), vec![value]));
     }
-
-    /// The one value of `name`.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        match self.0.iter().find(|(other, _)| other == name)?.1.as_slice() {
-            [value] => Some(value),
-            _ => None,
-        }
-    }
 }
 
 impl JsonSchema for Pairs {

@@ -1,7 +1,10 @@
 //! From an action and its input to the request that is sent.
 //!
 //! Invariant: what is wrong is blamed on whoever wrote it: the caller if the input set that part or filled it in, else
-//! the author of the configuration.
+//! the author of the configuration. The parts are `headers`, `query`, `cookies`, `body`, and `path`, which can only be
+//! filled in.
+
+use std::cell::Cell;
 
 use openact_connector::{
     Failure, Host, HostError, Json, Request, Response, http::RedirectPolicy, log::Level,
@@ -11,7 +14,6 @@ use crate::{
     body::{Format, Kind},
     config::{Action, Connection},
     cookies,
-    multipart::is_multipart,
     pairs::Pairs,
     template, url,
     variables::Variables,
@@ -37,8 +39,10 @@ pub(crate) struct Outgoing<'a> {
 pub(crate) struct Sender<'a> {
     pub(crate) host: &'a dyn Host,
     pub(crate) variables: Variables<'a>,
-    /// Whether the input filled in templates.
-    templated: bool,
+    /// The parts with templates that the input filled in.
+    filled: Vec<&'static str>,
+    /// Whether it was said that a content type was replaced: once is enough for all pages.
+    told: Cell<bool>,
 }
 
 /// Takes of `action` what a request is made of, with its templates filled in.
@@ -54,9 +58,13 @@ pub(crate) fn prepare<'a>(
         host.log(Level::Warn, &format!("the body is left out: {method} has none"), None);
         action.body = None;
     }
-    let unfilled = |body: &Json| Format::of(body, action.body_type);
+    let warn = |text: &str| host.log(Level::Warn, text, None);
+    let unfilled = |body: &Json| Format::of(body, action.body_type, warn);
     let format = action.body.as_ref().map_or(Format::Typed(Kind::Json), unfilled);
-    let templated = template::expand(action, &variables)?;
+    let mut filled = template::expand(action, &variables)?;
+    if action.path.contains('{') {
+        filled.push("path");
+    }
     let redirects = if action.follow_redirects { RedirectPolicy::Follow } else { RedirectPolicy::Manual };
     let outgoing = Outgoing {
         base_url: &connection.base_url,
@@ -70,7 +78,7 @@ pub(crate) fn prepare<'a>(
         format,
         redirects,
     };
-    Ok((outgoing, Sender { host, variables, templated }))
+    Ok((outgoing, Sender { host, variables, filled, told: Cell::new(false) }))
 }
 
 impl Sender<'_> {
@@ -105,39 +113,45 @@ impl Sender<'_> {
                 .map_err(|message| self.blame(&["cookies"], message))?;
         }
         if let Some(body) = outgoing.body {
-            attach(&mut request, body, outgoing.format, &self.variables)
+            self.attach(&mut request, body, outgoing.format)
                 .map_err(|message| self.blame(&["body"], message))?;
         }
         Ok(request)
     }
 
-    fn blame(&self, keys: &[&str], message: String) -> Failure {
-        if self.templated { Failure::InvalidInput(message) } else { self.variables.blame(keys, message) }
-    }
-}
-
-/// Sets the body of `request`, and its content type unless one is set.
-fn attach(
-    request: &mut Request,
-    body: Json,
-    format: Format,
-    variables: &Variables<'_>,
-) -> Result<(), String> {
-    let set = request.headers.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-    let text = set.as_ref().and_then(|(_, value)| std::str::from_utf8(value).ok());
-    let (content_type, bytes) = format.encode(body, text, variables)?;
-    match set {
-        // Without the boundary nobody could read it.
-        Some((_, value)) if format == Format::Typed(Kind::Multipart) => {
-            if std::str::from_utf8(value).is_ok_and(is_multipart) {
-                *value = content_type.into_owned().into();
-            }
+    /// Whoever made one of `parts` what it is, is told.
+    pub(crate) fn blame(&self, parts: &[&'static str], message: String) -> Failure {
+        if parts.iter().any(|part| self.filled.contains(part)) {
+            return Failure::InvalidInput(message);
         }
-        Some(_) => {}
-        None => request.headers.push(("content-type".into(), content_type.into_owned().into())),
+        self.variables.blame(parts, message)
     }
-    request.body = Some(bytes);
-    Ok(())
+
+    /// Sets the body of `request`, and its content type: a typed body's own, else the one that is set, if one is.
+    fn attach(&self, request: &mut Request, body: Json, format: Format) -> Result<(), String> {
+        let is_type = |name: &str| name.eq_ignore_ascii_case("content-type");
+        let set = request.headers.iter().find(|(name, _)| is_type(name));
+        let set = set.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+        let (own, bytes) = format.encode(body, set.as_deref(), &self.variables)?;
+        let stays = match &set {
+            None => false,
+            Some(set) => matches!(format, Format::Bare(_)) || *set == own,
+        };
+        if !stays {
+            if let Some(set) = set {
+                // A connection's default, most often, which is meant for other bodies.
+                if !self.told.replace(true) {
+                    let set = set.escape_debug();
+                    let told = format!("the body has a type, so it is sent as {own} and not as {set}");
+                    self.host.log(Level::Warn, &told, None);
+                }
+                request.headers.retain(|(name, _)| !is_type(name));
+            }
+            request.headers.push(("content-type".into(), own.into_owned().into()));
+        }
+        request.body = Some(bytes);
+        Ok(())
+    }
 }
 
 /// The method in upper case, if it is a token (RFC 9110 section 5.6.2).

@@ -9,8 +9,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 use crate::{
-    answer::{self, Content, Headers},
+    answer::{self, As, Content, Headers},
+    charset,
     json::Pointer,
+    rules,
 };
 
 /// A failure carries this much of the answer's body, bytes; the host drops particulars beyond 64 KiB.
@@ -22,6 +24,7 @@ const FAILURE_PART_BYTES_MAX: usize = 28 * 1024;
 /// What is asked of an answer.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("allOf" = [rules::extract_needs_json()]))]
 pub struct ResponseSettings {
     /// A longer body is a failure, and is not read to its end.
     #[serde(alias = "max_response_size", alias = "max_body_bytes")]
@@ -34,8 +37,13 @@ pub struct ResponseSettings {
     pub allowed_status: Option<StatusSet>,
     /// A status from 400 on is a failure instead of a result.
     pub fail_on_status: bool,
-    /// The part of a JSON body that becomes the result's body, such as /data/items or $.data.items; for answers with a
-    /// status below 400.
+    /// What the body is read as, whatever its content type says. A body that cannot be is a failure, unless the status
+    /// is none of 200 to 299.
+    #[serde(rename = "as", alias = "response_format")]
+    #[schemars(extend("x-aliases" = ["response_format"]))]
+    pub read_as: As,
+    /// The part of a JSON body that becomes the result's body, such as /data/items or $.data.items. For answers with a
+    /// status of 200 to 299; one without a body stays null.
     #[serde(alias = "extract_json_path")]
     #[schemars(with = "Pointer", extend("x-aliases" = ["extract_json_path"]))]
     pub extract: Option<Pointer>,
@@ -49,6 +57,7 @@ impl Default for ResponseSettings {
             max_bytes: None,
             allowed_status: None,
             fail_on_status: false,
+            read_as: As::Auto,
             extract: None,
             allow_binary: true,
         }
@@ -60,6 +69,15 @@ impl Default for ResponseSettings {
 pub struct StatusSet(Vec<(u16, u16)>);
 
 impl ResponseSettings {
+    /// Refuses what contradicts itself.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.extract.is_some() && matches!(self.read_as, As::Text | As::Bytes) {
+            let text = "response.extract needs JSON, and response.as wants something else";
+            return Err(Failure::InvalidConfig(text.into()));
+        }
+        Ok(())
+    }
+
     /// The whole answer as a result.
     pub(crate) fn result(&self, mut response: Response) -> Result<Json, Failure> {
         self.admit(&mut response, self.failing())?;
@@ -69,19 +87,39 @@ impl ResponseSettings {
 
     /// The result, of an answer that was admitted and read.
     pub(crate) fn result_of(&self, status: u16, headers: &Headers, body: &[u8]) -> Result<Json, Failure> {
-        let content = Content::of(headers, body);
-        if let Content::Binary(_) = content
-            && !self.allow_binary
-        {
-            let kind = answer::essence(headers);
-            return Err(Failure::upstream(format!(
-                "the server answered bytes ({kind}), which response.allow_binary refuses"
-            )));
-        }
+        let content = self.content(status, headers, body)?;
         match &self.extract {
-            Some(place) if status < 400 => Ok(extracted(place, &content)?.result(status, headers)),
+            Some(place) if is_success(status) => Ok(extracted(place, &content)?.result(status, headers)),
             _ => Ok(content.result(status, headers)),
         }
+    }
+
+    /// The body as what it is wanted as.
+    pub(crate) fn content<'b>(
+        &self,
+        status: u16,
+        headers: &Headers,
+        body: &'b [u8],
+    ) -> Result<Content<'b>, Failure> {
+        let content = match Content::read_as(self.read_as, headers, body) {
+            Some(content) => content,
+            None if is_success(status) => return Err(not_as_wanted(self.read_as, headers)),
+            // What an error says must not be lost.
+            None => Content::of(headers, body),
+        };
+        if matches!(content, Content::Binary(_))
+            && !self.allow_binary
+            && matches!(Content::of(headers, body), Content::Binary(_))
+        {
+            let what = match answer::unknown_charset(headers) {
+                Some(label) => format!("text in the unknown charset '{}'", label.escape_debug()),
+                None => format!("bytes ({})", answer::essence(headers)),
+            };
+            return Err(Failure::upstream(format!(
+                "the server answered {what}, which response.allow_binary refuses"
+            )));
+        }
+        Ok(content)
     }
 
     /// The lowest status that is a failure, where no set is given.
@@ -125,11 +163,34 @@ pub(crate) fn too_long(bytes_max: u64) -> Failure {
     Failure::LimitExceeded(format!("the answer is longer than response.max_bytes ({bytes_max}) allows"))
 }
 
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+fn not_as_wanted(wanted: As, headers: &Headers) -> Failure {
+    let kind = answer::essence(headers);
+    match answer::unknown_charset(headers).filter(|_| wanted == As::Text) {
+        Some(label) => Failure::upstream(format!(
+            "the charset '{}' of the answer is not known, and response.as wants text; known are {}",
+            label.escape_debug(),
+            charset::KNOWN
+        )),
+        None => Failure::upstream(format!(
+            "the answer ({kind}) is not {}, which response.as wants",
+            if wanted == As::Json { "JSON" } else { "text" }
+        )),
+    }
+}
+
 fn extracted<'a>(place: &Pointer, content: &'a Content<'_>) -> Result<Content<'a>, Failure> {
-    let Content::Json(json) = content else {
-        return Err(Failure::upstream(format!(
-            "the answer is not JSON, and response.extract wants '{place}' of it"
-        )));
+    let json = match content {
+        Content::Json(json) => json,
+        Content::Empty => return Ok(Content::Empty),
+        Content::Text(_) | Content::Binary(_) => {
+            return Err(Failure::upstream(format!(
+                "the answer is not JSON, and response.extract wants '{place}' of it"
+            )));
+        }
     };
     match place.find(json) {
         Some(found) => Ok(Content::Json(found.into())),
@@ -200,6 +261,9 @@ impl<'de> Deserialize<'de> for StatusSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut set = Self(Vec::new());
         let added = match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::Array(list) if list.is_empty() => {
+                Err("a list of no status allows none".into())
+            }
             serde_json::Value::Array(list) => list.iter().try_for_each(|value| set.add(value)),
             one => set.add(&one),
         };
@@ -220,7 +284,7 @@ impl JsonSchema for StatusSet {
         let pattern = "^([1-5][xX]{2}|[1-5][0-9]{2}( *- *[1-5][0-9]{2})?)$";
         json_schema!({
             "type": ["integer", "string", "array"],
-            "minimum": 100, "maximum": 599, "pattern": pattern,
+            "minimum": 100, "maximum": 599, "pattern": pattern, "minItems": 1,
             "items": {"type": ["integer", "string"], "minimum": 100, "maximum": 599, "pattern": pattern},
         })
     }

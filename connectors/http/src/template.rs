@@ -27,24 +27,24 @@ use crate::{
 
 const OPEN: &str = "{{";
 
-/// Expands `action` in place. Whether there was anything to expand.
-pub(crate) fn expand(action: &mut Action, variables: &Variables<'_>) -> Result<bool, Failure> {
-    let mut found = false;
+/// Expands `action` in place. The parts in which there was something to expand.
+pub(crate) fn expand(action: &mut Action, variables: &Variables<'_>) -> Result<Vec<&'static str>, Failure> {
+    let mut filled = Vec::new();
     for (place, pairs) in
         [("headers", &mut action.headers), ("query", &mut action.query), ("cookies", &mut action.cookies)]
     {
         if pairs.0.iter().flat_map(|(_, values)| values).any(|value| has_template(value)) {
             expand_pairs(pairs, place, variables)?;
-            found = true;
+            filled.push(place);
         }
     }
     if let Some(body) = action.body.as_ref().filter(|body| has_template(body.as_str()))
         && variables.top("body")?.is_none()
     {
         action.body = expand_body(body, variables)?;
-        found = true;
+        filled.push("body");
     }
-    Ok(found)
+    Ok(filled)
 }
 
 /// Whether there is an opening: what every call pays. A search for one byte is several times one for two.
@@ -259,8 +259,9 @@ fn variable<'t>(text: &str, after: &'t str, place: &str) -> Result<(Variable<'t>
         legal(name).then_some((Variable { name, optional: name.len() < inside.len() }, rest))
     });
     parsed.ok_or_else(|| {
-        // Enough to find it by.
-        let shown: String = text.chars().take(60).collect();
+        // From where it is wrong, and enough to find it by.
+        let from = text.len() - after.len() - OPEN.len();
+        let shown: String = text.get(from..).unwrap_or(text).chars().take(60).collect();
         Failure::InvalidConfig(format!(
             "{place} has '{{{{' that begins no {{{{name}}}}: '{}'; write {{{{{{{{ for a literal '{{{{'",
             shown.escape_debug()

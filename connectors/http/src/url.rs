@@ -7,9 +7,9 @@
 //! | both, and after variables are filled in | `.` and `..` segments, also as `%2e` |
 //!
 //! `https://x/api/v1` and `/users` are `https://x/api/v1/users`. A `{name}` in the path is the input's field
-//! `path.name`, else `name`, else what the names between its dots lead to: text, a number or a boolean, with everything but unreserved characters (RFC 3986 section
-//! 2.3) percent-encoded, so that it stays one segment. Query parameters come from the base, the path and `query`; a
-//! later one replaces an earlier of its name.
+//! `path.name`, else `name`, else what the names between its dots lead to: text, a number or a boolean, with all but
+//! unreserved characters (RFC 3986 section 2.3) percent-encoded, so that it stays one segment. Query parameters come
+//! from the base, the path and `query`; a later one replaces an earlier of its name.
 //!
 //! Invariant: the result begins with scheme and authority of the base, letter by letter, and then `/`.
 
@@ -46,6 +46,15 @@ pub fn build(
     }
     push_query(&mut url, base.query, &path_query, query);
     Ok(url)
+}
+
+/// The first value of the query parameter `name` of a URL.
+pub(crate) fn parameter(url: &str, name: &str) -> Option<String> {
+    let (_, query) = url.split_once('?')?;
+    query.split('&').find_map(|parameter| {
+        let (own, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        (decoded(own) == name.as_bytes()).then(|| String::from_utf8_lossy(&decoded(value)).into_owned())
+    })
 }
 
 /// `fields` as a form (WHATWG URL, "application/x-www-form-urlencoded serializing").
@@ -219,10 +228,10 @@ fn push_query(url: &mut String, base: &str, path: &str, query: &Pairs) {
     }
 }
 
-/// Percent-decoded, `+` as a space: the name that a server will see.
-fn decoded(name: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
+/// Percent-decoded, `+` as a space: the name or value that a server will see.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
         let pair =
             after.get(..2).and_then(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());

@@ -66,9 +66,10 @@ impl<'a> Variables<'a> {
         }
     }
 
-    /// Whoever set it is told: the caller, if the input has one of `keys`, else the author of the configuration.
+    /// Whoever set it is told: the caller, if the input has one of `keys`, else the author of the configuration. An
+    /// input's `path` sets nothing: it only holds variables.
     pub(crate) fn blame(&self, keys: &[&str], message: String) -> Failure {
-        if keys.iter().any(|key| matches!(self.top(key), Ok(Some(_)))) {
+        if keys.iter().any(|key| *key != "path" && matches!(self.top(key), Ok(Some(_)))) {
             Failure::InvalidInput(message)
         } else {
             Failure::InvalidConfig(message)

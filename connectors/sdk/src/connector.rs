@@ -42,8 +42,8 @@ pub struct Call<C, A, I = Json> {
     pub input: I,
     /// Time left when the call started. The host ends the call then in any case.
     pub deadline: Duration,
-    /// Check and describe, but do nothing that has an effect. The host itself ends a dry run at [`Host::send`] and shows
-    /// the request, so this is for connectors whose effects go another way.
+    /// Check and describe, but do nothing that has an effect. The host itself ends a dry run at [`Host::send`] and
+    /// shows the request, so this is for connectors whose effects go another way.
     pub dry_run: bool,
 }
 

@@ -1,12 +1,14 @@
 //! Bodies that have a type, and charsets.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use openact_connector::Failure;
+use openact_connector::{Failure, log::Level, testing::FakeHost};
 use openact_http::charset::Charset;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{header, refused, sent, text};
+use crate::{answering, call, header, refused, sent, text};
+
+const MULTIPART: &str = "multipart/form-data; boundary=openact-boundary-00000000";
 
 fn post(body: Value) -> Value {
     json!({"method": "POST", "body": body})
@@ -86,6 +88,7 @@ fn a_typed_body_that_is_wrong_is_the_fault_of_who_set_it() {
         (json!({"type": "text", "content": 1}), "text"),
         (json!({"type": "text", "content": "aé€", "charset": "latin1"}), "character 3 "),
         (json!({"type": "text", "content": "é", "charset": "us-ascii"}), "character 1 "),
+        (json!({"type": "text", "content": "a¤", "charset": "l9"}), "character 2 "),
         (json!({"type": "text", "content": "x", "charset": "koi8-r"}), "utf-16be"),
         (json!({"type": "multipart", "files": {"f": {}}}), "'f'"),
         (json!({"type": "multipart", "files": {"f": {"text": "a", "content": "YQ=="}}}), "'f'"),
@@ -148,9 +151,10 @@ fn multipart_is_as_browsers_write_it() {
 fn no_part_contains_the_boundary() {
     let taken = "--openact-boundary-00000000\r\nopenact-boundary-00000001x openact-boundary-00000003";
     let request = sent(
-        post(
-            json!({"type": "multipart", "fields": {"a": taken}, "files": {"openact-boundary-00000002": {"text": ""}}}),
-        ),
+        post(json!({
+            "type": "multipart", "fields": {"a": taken},
+            "files": {"openact-boundary-00000002": {"text": ""}},
+        })),
         json!({}),
     );
     assert_eq!(boundary(&request), "openact-boundary-00000004");
@@ -159,17 +163,76 @@ fn no_part_contains_the_boundary() {
 }
 
 #[test]
-fn a_content_type_that_is_set_stays_but_for_the_boundary() {
-    let body = json!({"type": "multipart", "fields": {"a": 1}});
-    let with = |set: &str| json!({"method": "POST", "body": body, "headers": {"Content-Type": set}});
-    let request = sent(with("multipart/mixed"), json!({}));
-    assert_eq!(header(&request, "content-type"), Some("multipart/mixed; boundary=openact-boundary-00000000"));
-    assert_eq!(request.headers.len(), 1);
-    assert_eq!(header(&sent(with("x/y"), json!({})), "content-type"), Some("x/y"));
-    let failure = refused(with("multipart/form-data; boundary=x"), json!({}));
-    assert!(matches!(&failure, Failure::InvalidConfig(text) if text.contains("boundary")), "{failure:?}");
-    let action = json!({"method": "POST", "headers": {"content-type": "a/b"}, "body": {"type": "form", "fields": {"a": 1}}});
-    assert_eq!(header(&sent(action, json!({})), "content-type"), Some("a/b"));
+fn a_typed_body_has_its_own_content_type_and_another_is_named() {
+    for (body, set, expected, warned) in [
+        (json!({"type": "multipart", "fields": {"a": 1}}), "application/json", MULTIPART, true),
+        (
+            json!({"type": "multipart", "fields": {"a": 1}}),
+            "multipart/form-data; boundary=x",
+            MULTIPART,
+            true,
+        ),
+        (json!({"type": "form", "fields": {"a": 1}}), "a/b", "application/x-www-form-urlencoded", true),
+        (json!({"type": "json", "data": 1}), "text/plain", "application/json", true),
+        (json!({"type": "json", "data": 1}), "application/json", "application/json", false),
+        (json!({"type": "text", "content": "a"}), "text/csv", "text/plain; charset=utf-8", true),
+        (json!({"type": "raw", "data": "YQ==", "content_type": "image/png"}), "a/b", "image/png", true),
+        // Without one of its own there is nothing to be in the way.
+        (json!({"type": "raw", "data": "YQ=="}), "image/png", "image/png", false),
+        (json!({"a": 1}), "application/vnd.api+json", "application/vnd.api+json", false),
+    ] {
+        let host = answering();
+        let action = json!({"method": "POST", "body": body, "headers": {"Content-Type": set}});
+        call(action, json!({}), &host).unwrap();
+        let request = host.requests().remove(0);
+        assert_eq!(header(&request, "content-type"), Some(expected), "{body} {set}");
+        assert_eq!(request.headers.len(), 1, "{body} {set}");
+        let lines = host.lines();
+        let told = matches!(lines.as_slice(), [(Level::Warn, line)] if line.contains(set) && line.contains(expected));
+        assert!(if warned { told } else { lines.is_empty() }, "{body} {set}: {lines:?}");
+    }
+}
+
+#[test]
+fn a_content_type_that_gives_way_is_named_once_for_all_pages() {
+    let json = [("content-type", "application/json")];
+    let host = FakeHost::new().respond(200, &json, "[1]").respond(200, &json, "[]");
+    let action = json!({
+        "method": "POST", "headers": {"content-type": "a/b"}, "body": {"type": "form", "fields": {}},
+        "pagination": {"type": "page"},
+    });
+    call(action, json!({}), &host).unwrap();
+    assert!(host.requests().iter().all(|request| header(request, "content-type") != Some("a/b")));
+    assert_eq!((host.requests().len(), host.lines().len()), (2, 1));
+}
+
+#[test]
+fn a_body_that_is_nearly_typed_is_json_and_the_key_is_named() {
+    for (body, key) in [
+        (json!({"type": "text", "text": "hello"}), "'text'"),
+        (json!({"type": "form", "fields": {}, "filez": {}}), "'filez'"),
+        (json!({"data": 1, "datum": 2, "type": "json"}), "'datum'"),
+        (json!({"type": "raw", "content_type": "a/b"}), "'data'"),
+        (json!({"type": "multipart"}), "'fields'"),
+    ] {
+        let host = answering();
+        call(post(body.clone()), json!({}), &host).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(text(&host.requests()[0])).unwrap(), body);
+        let lines = host.lines();
+        assert!(
+            matches!(lines.as_slice(), [(Level::Warn, line)] if line.contains(key) && line.contains("body_type")),
+            "{body}: {lines:?}"
+        );
+    }
+    for action in [
+        json!({"method": "POST", "body": {"type": "text", "text": "hello"}, "body_type": "json"}),
+        post(json!({"type": "event", "data": 1})),
+        post(json!({"type": {}, "data": 1})),
+    ] {
+        let host = answering();
+        call(action.clone(), json!({}), &host).unwrap();
+        assert!(host.lines().is_empty(), "{action}: {:?}", host.lines());
+    }
 }
 
 #[test]
@@ -177,7 +240,10 @@ fn text_by_charset() {
     for (label, name, content, bytes) in [
         ("UTF-8", "utf-8", "é€", &b"\xc3\xa9\xe2\x82\xac"[..]),
         ("iso-8859-1", "iso-8859-1", "é\u{80}", b"\xe9\x80"),
+        ("L1", "iso-8859-1", "é", b"\xe9"),
         ("windows-1252", "windows-1252", "é€", b"\xe9\x80"),
+        ("x-cp1252", "windows-1252", "€", b"\x80"),
+        ("iso-8859-15", "iso-8859-15", "é€ŠšŽžŒœŸ", b"\xe9\xa4\xa6\xa8\xb4\xb8\xbc\xbd\xbe"),
         ("us-ascii", "us-ascii", "e", b"e"),
         ("utf-16le", "utf-16le", "é😀", b"\xe9\x00\x3d\xd8\x00\xde"),
         ("utf-16be", "utf-16be", "é😀", b"\x00\xe9\xd8\x3d\xde\x00"),
@@ -192,9 +258,10 @@ proptest! {
     /// What can be written is read again as it was, in every charset; Latin-1 is read as browsers do.
     #[test]
     fn a_charset_reads_what_it_wrote(content in "[ -~éÿ€šŸ‰ü😀]{0,12}") {
-        for charset in
-            [Charset::Utf8, Charset::Ascii, Charset::Latin1, Charset::Windows1252, Charset::Utf16Le, Charset::Utf16Be]
-        {
+        for charset in [
+            Charset::Utf8, Charset::Ascii, Charset::Latin1, Charset::Latin9, Charset::Windows1252, Charset::Utf16Le,
+            Charset::Utf16Be,
+        ] {
             prop_assert_eq!(Charset::of(charset.name()), Some(charset));
             match charset.encode(&content) {
                 Ok(bytes) => prop_assert_eq!(charset.decode(&bytes).unwrap(), content.as_str()),
@@ -205,7 +272,9 @@ proptest! {
 
     /// Whatever the parts hold, the boundary is in none of them.
     #[test]
-    fn a_boundary_never_collides(parts in prop::collection::vec("(openact-boundary-0000000[0-3]|-|\r\n|o){0,6}", 0..5)) {
+    fn a_boundary_never_collides(
+        parts in prop::collection::vec("(openact-boundary-0000000[0-3]|-|\r\n|o){0,6}", 0..5),
+    ) {
         let content = parts.concat();
         let files = json!({"f": {"content": STANDARD.encode(&content)}});
         let request = sent(post(json!({"type": "multipart", "fields": {"p": parts}, "files": files})), json!({}));

@@ -6,6 +6,7 @@ mod pages;
 mod policy;
 mod request;
 mod response;
+mod schema;
 mod target;
 mod template;
 

@@ -52,6 +52,11 @@ fn a_count_goes_on_where_the_query_says() {
     let action = json!({"path": "/items", "query": {"page": 4}, "pagination": {"type": "page"}});
     call(action.clone(), json!({"query": {"page": 4}}), &host).unwrap();
     assert_eq!(urls(&host.requests()), ["?page=4", "?page=5"]);
+    // In the action's path it is the same.
+    let host = pages(&["[1]", "null"]);
+    let action_of_path = json!({"path": "/items?a=b&p%61ge={first}", "pagination": {"type": "page"}});
+    call(action_of_path, json!({"first": 3}), &host).unwrap();
+    assert_eq!(urls(&host.requests()), ["?a=b&page=3", "?a=b&page=4"]);
     let mut wrong = action;
     wrong["query"] = json!({"page": "x"});
     let failure = call(wrong, json!({"query": {"page": "x"}}), &pages(&[])).unwrap_err();
@@ -211,25 +216,108 @@ fn bounds_end_it_and_say_so() {
         pagination.as_object_mut().unwrap().extend(bound.as_object().unwrap().clone());
         let host = endless();
         let result = paged(pagination, &host).unwrap();
-        assert_eq!(result, json!({"items": items, "pages": requests, "truncated": truncated}), "{bound}");
+        let expected =
+            json!({"items": items, "pages": requests, "truncated": truncated, "next": result["next"]});
+        assert_eq!(result, expected, "{bound}");
         assert_eq!(host.requests().len(), requests);
     }
     // The rest of a last page is left out, which is more as well.
     let host = pages(&[r#"{"i":[1,2,3]}"#]);
     let result =
         paged(json!({"type": "cursor", "cursor": "/n", "items": "/i", "max_items": 2}), &host).unwrap();
-    assert_eq!(result, json!({"items": [1, 2], "pages": 1, "truncated": true}));
+    assert_eq!(result, json!({"items": [1, 2], "pages": 1, "truncated": true, "next": null}));
     // The last page, reached exactly.
     let host = pages(&[r#"{"i":[1,2]}"#]);
     let result =
         paged(json!({"type": "cursor", "cursor": "/n", "items": "/i", "max_items": 2}), &host).unwrap();
-    assert_eq!(result["truncated"], false);
-    // An empty page ends it even where it says that there is more, which the caller is told.
-    let host = pages(&[r#"{"i":[],"n":"a"}"#]);
-    let result = paged(json!({"type": "cursor", "cursor": "/n", "items": "/i"}), &host).unwrap();
-    assert_eq!(result, json!({"items": [], "pages": 1, "truncated": true}));
+    assert_eq!((&result["truncated"], result.get("next")), (&json!(false), None));
     let default = pages(&["[1]"; 11]);
     assert_eq!(paged(json!({"type": "page"}), &default).unwrap()["pages"], 10);
+}
+
+#[test]
+fn an_empty_page_that_names_a_next_one_is_not_the_end() {
+    let cursor = json!({"type": "cursor", "cursor": "/n", "items": "/i"});
+    let host =
+        pages(&[r#"{"i":[],"n":"a"}"#, r#"{"i":[1],"n":"b"}"#, r#"{"i":null,"n":"c"}"#, r#"{"i":[2]}"#]);
+    let result = paged(cursor.clone(), &host).unwrap();
+    assert_eq!(result, json!({"items": [1, 2], "pages": 4, "truncated": false}));
+    let host = FakeHost::new()
+        .respond(200, &[JSON, ("link", "<?page=2>; rel=next")], "[]")
+        .respond(204, &[("link", "<?page=3>; rel=next")], "")
+        .respond(200, &[JSON], "[3]");
+    let result = paged(json!({"type": "link"}), &host).unwrap();
+    assert_eq!(result, json!({"items": [3], "pages": 3, "truncated": false}));
+    assert_eq!(urls(&host.requests()), ["", "?page=2", "?page=3"]);
+    // Not for ever.
+    let bodies: Vec<String> = (0..5).map(|page| format!("{{\"i\":[],\"n\":{page}}}")).collect();
+    let host = pages(&bodies.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut bounded = cursor;
+    bounded["max_pages"] = json!(4);
+    let result = paged(bounded, &host).unwrap();
+    assert_eq!(result, json!({"items": [], "pages": 4, "truncated": true, "next": 3}));
+}
+
+#[test]
+fn a_truncated_result_says_where_to_go_on() {
+    let lists = ["[1,2,3]", "[4,5,6]", "[7]", "[]"];
+    for (pagination, query, page_end, mid_page) in [
+        (json!({"type": "page"}), json!({}), json!(3), json!(2)),
+        (json!({"type": "page"}), json!({"page": 7}), json!(9), json!(8)),
+        (json!({"type": "offset"}), json!({}), json!(6), json!(5)),
+        (json!({"type": "offset"}), json!({"offset": 10}), json!(16), json!(15)),
+    ] {
+        for (bound, next) in [("max_pages", &page_end), ("max_items", &mid_page)] {
+            let mut pagination = pagination.clone();
+            pagination[bound] = if bound == "max_pages" { json!(2) } else { json!(5) };
+            let action = json!({"path": "/items", "query": query, "pagination": pagination});
+            let result = call(action, json!({}), &pages(&lists)).unwrap();
+            assert_eq!((&result["truncated"], &result["next"]), (&json!(true), next), "{pagination}");
+        }
+    }
+    // What it says leads to the rest, and to nothing twice.
+    let action = json!({"path": "/items", "query": {"offset": 5}, "pagination": {"type": "offset"}});
+    let host = pages(&["[6]", "[]"]);
+    call(action, json!({}), &host).unwrap();
+    assert_eq!(urls(&host.requests())[0], "?offset=5");
+
+    let cursors = || pages(&[r#"{"i":[1,2],"n":"a"}"#, r#"{"i":[3,4],"n":2.50}"#, r#"{"i":[5]}"#]);
+    for (bound, value, own, next) in [
+        ("max_pages", 1, json!({}), "\"a\""),
+        ("max_pages", 2, json!({}), "2.50"),
+        ("max_items", 2, json!({}), "\"a\""),
+        ("max_items", 3, json!({}), "\"a\""),
+        ("max_items", 1, json!({}), "null"),
+        ("max_items", 1, json!({"cursor": "x y"}), "\"x y\""),
+    ] {
+        let pagination = json!({"type": "cursor", "cursor": "/n", "items": "/i", bound: value});
+        let action = json!({"path": "/items", "query": own, "pagination": pagination});
+        let result = call(action, json!({}), &cursors()).unwrap();
+        assert_eq!(result["next"], serde_json::from_str::<Value>(next).unwrap(), "{pagination}");
+        assert!(result.as_object().unwrap().contains_key("next"));
+    }
+    let pagination = json!({"type": "cursor", "cursor": "/n", "items": "/i", "in": "body", "max_items": 1});
+    let action = json!({"method": "POST", "body": {"cursor": {"k": 1}}, "pagination": pagination});
+    assert_eq!(call(action, json!({}), &cursors()).unwrap()["next"], json!({"k": 1}));
+
+    for (bound, value, next) in [
+        ("max_pages", 1, "/v1/other?page=2"),
+        ("max_items", 3, "/v1/other?page=2"),
+        ("max_items", 1, "/v1/items?q=1"),
+    ] {
+        let host = FakeHost::new()
+            .respond(200, &[JSON, ("link", "<https://api.example.com/v1/other?page=2>; rel=next")], "[1,2]")
+            .respond(200, &[JSON], "[3,4]");
+        let action = json!({"path": "/items?q=1", "pagination": {"type": "link", bound: value}});
+        assert_eq!(call(action, json!({}), &host).unwrap()["next"], next, "{bound} {value}");
+    }
+    // Also where the target is one that a base URL could not be.
+    let host = FakeHost::new().respond(200, &[JSON, ("link", "</a/../b>; rel=next")], "[1]");
+    let result = paged(json!({"type": "link", "max_pages": 1}), &host).unwrap();
+    assert_eq!(result["next"], "/a/../b");
+    let host = pages(&lists).streaming();
+    let result = paged(json!({"type": "offset", "max_items": 2}), &host).unwrap();
+    assert_eq!(result, json!({"emitted": 2, "pages": 1, "truncated": true, "next": 2}));
 }
 
 #[test]
@@ -271,6 +359,7 @@ fn settings_that_contradict_each_other_are_refused() {
         (json!({"pagination": {"type": "page", "max_items": 1_000_001}}), "max_items"),
         (json!({"pagination": {"type": "cursor", "cursor": "/c", "items": "/i", "in": "body"}}), "GET"),
         (json!({"pagination": {"type": "page"}, "response": {"extract": "/i"}}), "exclude"),
+        (json!({"pagination": {"type": "page"}, "response": {"as": "bytes"}}), "response.as"),
         (json!({"pagination": {"type": "pages"}}), "pages"),
         (json!({"pagination": {"typ": "page"}}), "typ"),
     ] {
@@ -307,6 +396,24 @@ fn lines_are_streamed_as_they_arrive() {
         (&json!(null), &json!(3), &json!(200))
     );
     assert_eq!(host.emitted(), [json!({"a": 1}), json!([2, 3]), json!(4)]);
+    // An error is one answer, and so is what a part is wanted of: in both modes alike.
+    for streaming in [false, true] {
+        let host = |status| {
+            let host = FakeHost::new().respond_in_parts(status, &headers, parts());
+            if streaming { host.streaming() } else { host }
+        };
+        let result = call(json!({}), json!({}), &host(500)).unwrap();
+        assert_eq!((&result["body"], result.get("emitted")), (&json!("{\"a\":1}\n[2,3]\r\n\n4"), None));
+        let result = call(json!({"response": {"as": "text"}}), json!({}), &host(200)).unwrap();
+        assert_eq!(result["body"], "{\"a\":1}\n[2,3]\r\n\n4");
+        let extracting = host(200);
+        let failure = call(json!({"response": {"extract": "/a"}}), json!({}), &extracting).unwrap_err();
+        assert!(
+            matches!(&failure, Failure::Upstream(upstream) if upstream.message.contains("response.extract")),
+            "{failure:?}"
+        );
+        assert!(extracting.emitted().is_empty());
+    }
     // Without a stream it is text, as it came.
     let host = FakeHost::new().respond_in_parts(200, &headers, parts());
     assert_eq!(call(json!({}), json!({}), &host).unwrap()["body"], "{\"a\":1}\n[2,3]\r\n\n4");

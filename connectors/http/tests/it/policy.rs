@@ -65,6 +65,7 @@ fn a_status_that_is_not_allowed_is_a_failure() {
         json!("300-200"),
         json!(true),
         json!([[]]),
+        json!([]),
         json!(200.5),
         json!("1-2-3"),
     ] {
@@ -169,6 +170,77 @@ fn bytes_can_be_refused() {
     assert!(failure.message.contains("image/png"), "{}", failure.message);
     assert!(answered(json!({"allow_binary": false}), 200, "[]").is_ok());
     assert!(answered(json!({"allow_binary": false}), 204, "").is_ok());
+    // Text in a charset that is not known is bytes, and which one that is must be said.
+    let strange = FakeHost::new().respond(200, &[("content-type", "text/plain; charset=Shift_JIS")], "x");
+    let failure = upstream(call(json!({"response": {"allow_binary": false}}), json!({}), &strange));
+    assert!(failure.message.contains("'Shift_JIS'"), "{}", failure.message);
+}
+
+#[test]
+fn an_answer_without_a_body_has_no_part_to_be_taken() {
+    for (status, body) in [(204, ""), (200, ""), (304, ""), (302, "<p>"), (399, "{}")] {
+        let result = answered(json!({"extract": "/a"}), status, body).unwrap();
+        let expected = match body {
+            "" => Value::Null,
+            "{}" => json!({}),
+            text => json!(text),
+        };
+        assert_eq!((&result["status_code"], &result["body"]), (&json!(status), &expected), "{status}");
+    }
+    let host = FakeHost::new().respond(200, JSON, "");
+    let action = json!({"method": "HEAD", "response": {"extract": "/a"}});
+    assert_eq!(call(action, json!({}), &host).unwrap()["body"], Value::Null);
+}
+
+#[test]
+fn a_body_is_read_as_it_is_wanted() {
+    let read = |wanted: &str, kind: &str, status: u16, bytes: &[u8]| {
+        let host = FakeHost::new().respond(status, &[("content-type", kind)], bytes);
+        let result = call(json!({"response": {"as": wanted}}), json!({}), &host);
+        result.map(|mut result| result["body"].take())
+    };
+    for (wanted, kind, bytes, expected) in [
+        ("auto", "application/json", &b"[1]"[..], json!([1])),
+        ("bytes", "application/json", b" [1]", json!({"base64": "IFsxXQ=="})),
+        ("bytes", "text/plain; charset=latin1", b"\xef\xbb\xbf\xe9", json!({"base64": "77u/6Q=="})),
+        ("bytes", "text/plain", b"", json!({"base64": ""})),
+        ("text", "application/json", b"[1.0 ]", json!("[1.0 ]")),
+        ("text", "image/png", b"a", json!("a")),
+        ("text", "application/pdf; charset=latin1", b"\xe9", json!("é")),
+        ("text", "text/plain", b"", json!("")),
+        ("json", "text/plain", b" [1]", json!([1])),
+        ("json", "image/png", b"\xef\xbb\xbf{}", json!({})),
+        ("json", "text/plain", b"", Value::Null),
+    ] {
+        assert_eq!(read(wanted, kind, 200, bytes).unwrap(), expected, "{wanted} {kind}");
+    }
+    for (wanted, kind, bytes, parts) in [
+        ("json", "text/html", &b"<p>"[..], ["text/html", "not JSON"]),
+        ("json", "application/json", b"{", ["application/json", "not JSON"]),
+        ("json", "application/json", b"\xff", ["application/json", "not JSON"]),
+        ("text", "image/png", b"\xff", ["image/png", "not text"]),
+        ("text", "text/plain; charset=big5", b"a", ["'big5'", "utf-8"]),
+    ] {
+        let failure = upstream(read(wanted, kind, 200, bytes));
+        assert!(parts.iter().all(|part| failure.message.contains(part)), "{wanted}: {}", failure.message);
+        assert!(!failure.retryable);
+    }
+    // What an error says must not be lost.
+    assert_eq!(read("json", "text/html", 502, b"<p>").unwrap(), "<p>");
+    assert_eq!(read("text", "image/png", 404, b"\xff").unwrap(), json!({"base64": "/w=="}));
+    assert_eq!(answered(json!({"response_format": "text"}), 200, "[]").unwrap()["body"], "[]");
+    assert_eq!(answered(json!({"as": "json", "extract": "/0"}), 200, "[7]").unwrap()["body"], 7);
+    // What `allow_binary` refuses is refused however it is read; text as bytes is none of it.
+    assert!(answered(json!({"as": "bytes", "allow_binary": false}), 200, "[]").is_ok());
+    let png = FakeHost::new().respond(200, &[("content-type", "image/png")], "x");
+    upstream(call(json!({"response": {"as": "bytes", "allow_binary": false}}), json!({}), &png));
+    for wanted in ["text", "bytes"] {
+        let failure = answered(json!({"as": wanted, "extract": "/a"}), 200, "{}").unwrap_err();
+        assert!(
+            matches!(&failure, Failure::InvalidConfig(text) if text.contains("response.as")),
+            "{failure:?}"
+        );
+    }
 }
 
 #[test]

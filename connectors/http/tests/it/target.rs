@@ -182,7 +182,8 @@ proptest! {
     /// Whatever path, variables and query say: a URL parser finds the base's origin, below the base's path.
     #[test]
     fn a_url_never_leaves_its_base(
-        path in "[a-z/@:.%2eE\\\\?{}#\\t é]{0,16}|(/?[a-z.%@]{0,4}\\{v\\}){1,3}", value in "\\PC{0,8}|[./\\\\@%2e]{0,6}",
+        path in "[a-z/@:.%2eE\\\\?{}#\\t é]{0,16}|(/?[a-z.%@]{0,4}\\{v\\}){1,3}",
+        value in "\\PC{0,8}|[./\\\\@%2e]{0,6}",
         name in "\\PC{0,4}", query in "\\PC{0,6}",
     ) {
         for base in ["https://api.example.com", "http://127.0.0.1:81/v1/x", "https://h:8443/v1/x/"] {

@@ -15,7 +15,8 @@ fn filled(body: Value, input: Value) -> Value {
 #[test]
 fn a_body_keeps_types_and_places() {
     let input = json!({
-        "id": 7, "name": "a\"b", "user": {"id": 1.5, "tags": ["x", "y"]}, "flag": true, "nothing": null, "user.id": "no",
+        "id": 7, "name": "a\"b", "user": {"id": 1.5, "tags": ["x", "y"]}, "flag": true, "nothing": null,
+        "user.id": "no",
     });
     for (body, expected) in [
         (json!("{{id}}"), json!(7)),
@@ -63,7 +64,9 @@ fn what_is_not_a_template_stays_byte_for_byte() {
 #[test]
 fn headers_query_and_cookies_take_scalars_and_lists() {
     let action = json!({
-        "headers": {"x-id": "{{id}}", "x-list": "{{list}}", "x-text": "n-{{id}}", "x-none": "{{no?}}", "x-null": "{{null}}"},
+        "headers": {
+            "x-id": "{{id}}", "x-list": "{{list}}", "x-text": "n-{{id}}", "x-none": "{{no?}}", "x-null": "{{null}}",
+        },
         "query": {"q": "{{ text }}", "l": ["a", "{{list}}", "{{no?}}"], "gone": "{{no?}}"},
         "cookies": {"c": "v{{id}}"},
         "path": "/s?gone=kept&q=replaced",
@@ -103,6 +106,10 @@ fn a_variable_that_is_missing_or_unfit_is_named_with_its_place() {
 
 #[test]
 fn an_opening_that_is_no_template_is_the_authors_fault() {
+    let far = format!("{} {{{{ a b }}}} and more", "x".repeat(200));
+    let failure = refused(json!({"headers": {"x": far}}), json!({}));
+    let named = |text: &str| text.contains("headers/x") && text.contains("'{{ a b }} and more'");
+    assert!(matches!(&failure, Failure::InvalidConfig(text) if named(text)), "{failure:?}");
     for text in ["{{", "{{}}", "{{ a b }}", "{{a", "{{{a}}}", "{{a}", "{{a??}}", "{{é}}", "x {{#if}} y"] {
         for action in [json!({"method": "POST", "body": [text]}), json!({"headers": {"x": text}})] {
             let failure = refused(action, json!({"a": 1}));
@@ -183,6 +190,37 @@ fn a_header_that_the_input_filled_in_is_the_callers_fault() {
     let host = FakeHost::new().fail(openact_connector::HostError::InvalidRequest("line break".into()));
     let failure = call(json!({"headers": {"x": "{{v}}"}}), json!({"v": "a\nb"}), &host).unwrap_err();
     assert_eq!(failure, Failure::InvalidInput("line break".into()));
+}
+
+#[test]
+fn what_the_input_filled_in_elsewhere_is_no_reason_to_blame_the_caller() {
+    let used = json!({"v": "1"});
+    let wrong_body = json!({"type": "raw", "data": "no base64"});
+    for action in [
+        json!({"method": "POST", "headers": {"x": "{{v}}"}, "body": wrong_body}),
+        json!({"method": "POST", "path": "/{v}", "body": wrong_body}),
+        json!({"body_type": "text", "method": "POST", "query": {"x": "{{v}}"}, "body": 1}),
+        json!({"headers": {"x": "{{v}}"}, "cookies": {"a b": "c"}}),
+        json!({"headers": {"x": "{{v}}"}, "query": {"page": "one"}, "pagination": {"type": "page"}}),
+        json!({"headers": {"x": "{{v}}"}, "method": "POST", "body": 1, "pagination": {
+            "type": "cursor", "in": "body", "cursor": "/c", "items": "/i",
+        }}),
+    ] {
+        let host =
+            FakeHost::new().respond(200, &[("content-type", "application/json")], r#"{"i":[],"c":"x"}"#);
+        let failure = call(action.clone(), used.clone(), &host).unwrap_err();
+        assert!(matches!(failure, Failure::InvalidConfig(_)), "{action}: {failure:?}");
+    }
+    // And those it filled in are the caller's.
+    for action in [
+        json!({"method": "POST", "body": {"type": "raw", "data": "{{v}}"}}),
+        json!({"cookies": {"c": "{{v}}"}}),
+        json!({"query": {"page": "{{v}}"}, "pagination": {"type": "page"}}),
+        json!({"path": "/x?page={v}", "pagination": {"type": "page"}}),
+    ] {
+        let failure = refused(action.clone(), json!({"v": "é;"}));
+        assert!(matches!(failure, Failure::InvalidInput(_)), "{action}: {failure:?}");
+    }
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
