@@ -186,6 +186,56 @@ async fn a_secret_in_use_is_not_deleted_by_mistake_and_a_change_reaches_other_pr
     running.close().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_secret_that_only_an_action_or_an_earlier_version_uses_is_in_use() {
+    let home = Home::new();
+    for name in ["of-action", "of-earlier", "of-nobody"] {
+        home.run_with(&["secret", "set", name], &[], Some(TOKEN)).await;
+    }
+    let openact = home.embedded().await;
+    let import = async |connection: Value, actions: Value| {
+        let config = crate::setup::config("http", connection, actions);
+        openact.import_text("c", &config, Format::Json, &ImportOptions::default()).await.unwrap();
+    };
+    let with = |token: &str| json!({"base_url": "https://h", "auth": {"type": "bearer", "token": {"$secret": token}}});
+    let proxy = json!({"url": "http://p:1", "username": "u", "password": {"$secret": "of-action"}});
+    import(with("of-earlier"), json!({"stays": {}, "proxied": {"network": {"proxy": proxy}}})).await;
+    // The actions stay with version 1.
+    import(with("of-nobody"), json!({})).await;
+    import(with("of-latest"), json!({})).await;
+    openact.close().await.unwrap();
+    let in_use = home.run(&["secret", "delete", "of-action"]).await;
+    assert_fails(&in_use, 3, &["is in use: action http/proxied@v1", "--force"]);
+    let in_use = home.run(&["secret", "delete", "of-earlier"]).await;
+    assert_fails(&in_use, 3, &["is in use: http/c@v1", "--force"]);
+    // Version 2 has it, and nothing runs over that.
+    home.succeed(&["secret", "delete", "of-nobody"]).await;
+    home.succeed(&["secret", "delete", "of-action", "--force"]).await;
+}
+
+#[tokio::test]
+async fn basic_with_an_empty_half_is_sealed_and_sent() {
+    let upstream = Upstream::json("{}").await;
+    let openact = crate::setup::memory(&[]).build().await.unwrap();
+    for (username, password, sent) in
+        [("sk_live", "", "c2tfbGl2ZTo="), ("", TOKEN, "OnNlY3JldC10MGszbi1jYW5hcnk=")]
+    {
+        let auth = json!({"type": "basic", "username": username, "password": password});
+        let connection = json!({"base_url": upstream.url(), "auth": auth});
+        let config = crate::setup::config("http", connection, json!({"get": {}}));
+        openact.import_text("c", &config, Format::Json, &ImportOptions::default()).await.unwrap();
+        openact.run("get", json!({})).await.unwrap();
+        assert_eq!(bearer(&upstream), format!("Basic {sent}"));
+        // An empty one is compared like any other.
+        let again = openact.import_text("c", &config, Format::Json, &ImportOptions::default()).await.unwrap();
+        assert!(
+            again.changes.iter().all(|change| change.status == openact::ChangeStatus::Unchanged),
+            "{again:?}"
+        );
+    }
+    openact.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c8_the_key_is_rotated_while_calls_run_and_none_fails() {
     let upstream = Upstream::start_forgetful(|request| match &request.header("authorization")[..] {
@@ -360,28 +410,81 @@ async fn the_raw_body_of_a_response_is_written_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn streamed_items_are_lines_of_their_own_and_come_before_the_end() {
-    let lines = "{\"n\": 1.50}\n[2]\n\"three\"\n";
-    let answers = [("/lines", "application/x-ndjson", lines), ("/plain", "application/json", "{}")];
-    let upstream = Upstream::start(move |request| {
-        let found = answers.iter().find(|(path, ..)| request.target == *path).unwrap();
-        Answer::full(200, &[("content-type", found.1)], found.2)
+async fn the_raw_body_of_json_is_its_exact_bytes_where_the_action_says_so() {
+    // A byte order mark, white space, and what looks like bytes of its own.
+    let bodies = ["\u{feff}{ \"a\": 1.0 }\r\n", "{\"base64\": \"aGk=\"}", "[1] ", ""];
+    let served = Arc::new(AtomicUsize::new(0));
+    let count = served.clone();
+    let upstream = Upstream::start(move |_| {
+        let body = bodies[count.load(Ordering::SeqCst)];
+        Answer::full(200, &[("content-type", "application/json")], body)
     })
     .await;
     let home = Home::new();
-    let actions = json!({"lines": {"path": "/lines"}, "plain": {"path": "/plain"}});
+    let as_bytes = json!({"as": "bytes"});
+    let actions = json!({
+        "own": {"response": as_bytes}, "inherited": {}, "taken-away": {"response": null},
+    });
+    let connection = |defaults: Value| json!({"base_url": upstream.url(), "defaults": defaults});
+    let config = crate::setup::config("http", connection(json!({"response": as_bytes})), actions);
+    let raw =
+        async |action| home.run(&["run", action, "--config-json", &config, "--format", "raw"]).await.stdout;
+    for (index, body) in bodies.iter().enumerate() {
+        served.store(index, Ordering::SeqCst);
+        for action in ["own", "inherited"] {
+            assert_eq!(raw(action).await, body.as_bytes(), "{action}");
+        }
+    }
+    served.store(1, Ordering::SeqCst);
+    assert_eq!(raw("taken-away").await, bodies[1].as_bytes(), "the server's own JSON");
+}
+
+#[tokio::test]
+async fn streamed_items_are_lines_of_their_own_and_come_before_the_end() {
+    let lines = "{\"n\": 1.50}\n[2]\n\"three\"\n";
+    let page = |last| format!("{{\"items\": [{last}]}}");
+    let answers = [
+        ("/lines", 200, "application/x-ndjson", lines.to_owned()),
+        ("/failing", 503, "application/x-ndjson", lines.to_owned()),
+        ("/plain", 200, "application/json", "{\"a\": 1}".to_owned()),
+        ("/gone", 404, "application/json", "{}".to_owned()),
+        ("/pages?page=1", 200, "application/json", page(1)),
+        ("/pages?page=2", 200, "application/json", page(2)),
+    ];
+    let upstream = Upstream::start(move |request| {
+        let found = answers.iter().find(|(path, ..)| request.target == *path).unwrap();
+        Answer::full(found.1, &[("content-type", found.2)], found.3.clone())
+    })
+    .await;
+    let home = Home::new();
+    let pages = json!({"type": "page", "items": "/items", "max_pages": 2});
+    let actions = json!({
+        "lines": {"path": "/lines"}, "failing": {"path": "/failing"}, "plain": {"path": "/plain"},
+        "gone": {"path": "/gone"}, "pages": {"path": "/pages", "pagination": pages},
+    });
     let config = crate::setup::config("http", json!({"base_url": upstream.url()}), actions);
-    let stream = async |action| home.run(&["run", action, "--config-json", &config, "--stream", "-v"]).await;
-    let streamed = stream("lines").await;
-    assert_eq!(
-        (streamed.status.code(), stdout(&streamed)),
-        (Some(0), lines.to_owned()),
-        "{}",
-        stderr(&streamed)
-    );
-    assert!(stderr(&streamed).contains("status_code"), "the result is logged");
-    let plain = stream("plain").await;
-    assert_eq!((plain.status.code(), stdout(&plain)), (Some(0), String::new()));
-    assert!(stderr(&plain).contains("streamed nothing"), "{}", stderr(&plain));
+    let stream = async |action, more: &[&str]| {
+        let args = [&["run", action, "--config-json", &config, "--stream"], more].concat();
+        let output = home.run(&args).await;
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        (stdout(&output), stderr(&output))
+    };
+    let (items, log) = stream("lines", &["-v"]).await;
+    assert_eq!(items, lines);
+    assert!(log.contains("status_code"), "the result is logged: {log}");
+    assert_eq!(stream("lines", &[]).await, (lines.to_owned(), String::new()), "nothing to warn of");
+    let (items, log) = stream("pages", &[]).await;
+    assert_eq!(items, "1\n2\n");
+    assert!(log.contains("WARN") && log.contains("truncated"), "{log}");
+    let (items, log) = stream("failing", &[]).await;
+    // Whether the lines of an error are streamed is the connector's choice; that it is one is told in either case.
+    assert!(if items == lines { log.contains("503") } else { items.contains("503") }, "{items}{log}");
+    // Where nothing is streamed, the result is printed, as without the flag.
+    for (action, status) in [("plain", "200"), ("gone", "404")] {
+        let (printed, log) = stream(action, &[]).await;
+        let unstreamed = home.run(&["run", action, "--config-json", &config]).await;
+        assert_eq!((&printed, log), (&stdout(&unstreamed), String::new()));
+        assert!(printed.contains(&format!("\"status_code\":{status}")), "{printed}");
+    }
     assert_fails(&home.run(&["run", "x", "--stream", "--output", "f"]).await, 2, &["--output"]);
 }

@@ -130,7 +130,8 @@ pub(crate) struct Run {
     /// The input: JSON, @FILE, or - for standard input
     #[arg(long, value_name = "JSON|@FILE|-")]
     pub(crate) input: Option<String>,
-    /// One field of the input, over --input; a.b=1 reaches inside, and what is not JSON is text
+    /// One field of the input, over --input; a.b=1 reaches inside, what is not JSON is text, and so is a number that JSON
+    /// writes otherwise (1234e5)
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) set: Vec<(String, String)>,
     #[command(flatten)]
@@ -150,7 +151,8 @@ pub(crate) struct Run {
     /// Write the result to a file instead, whole or not at all
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Print each item the action streams at once, as a line of JSON; its result is logged with -v
+    /// Print each item the action streams at once, as a line of JSON; its result is logged with -v, or printed if there
+    /// were none
     #[arg(long, conflicts_with_all = ["output", "format"])]
     pub(crate) stream: bool,
 }
@@ -178,7 +180,8 @@ pub(crate) struct Explain {
     /// The input: JSON, @FILE, or - for standard input
     #[arg(long, value_name = "JSON|@FILE|-")]
     pub(crate) input: Option<String>,
-    /// One field of the input, over --input; a.b=1 reaches inside, and what is not JSON is text
+    /// One field of the input, over --input; a.b=1 reaches inside, what is not JSON is text, and so is a number that JSON
+    /// writes otherwise (1234e5)
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) set: Vec<(String, String)>,
     #[command(flatten)]

@@ -8,9 +8,10 @@
 //! | `raw` | a text without its quotes, else JSON | a row per line, cells divided by tabs |
 //! | `raw` | of an HTTP response: its body and nothing else | |
 //!
-//! The result of a run is an HTTP response if it is an object with `status_code`, `headers` and `body`. Its body is
-//! written as it came: text and JSON as they are, the bytes of `{"base64": …}`, nothing for `null`, and no line break
-//! is added.
+//! The result of a run is an HTTP response if it is an object with `status_code`, `headers` and `body`. Of its body are
+//! written: text as UTF-8, JSON as the connector has it, the bytes of `{"base64": …}`, nothing for `null`; no line break
+//! is added. An answer whose content type is JSON may itself be `{"base64": …}`, and is left as it is, unless the action
+//! says `response: { as: bytes }`: then every body is its exact bytes.
 //!
 //! Invariant: standard output gets the whole of one result or nothing, or, of an action that streams, whole items; a
 //! reader that goes away ends the process quietly.
@@ -43,6 +44,8 @@ pub(crate) enum Output {
     Text(String),
     /// JSON as it came, byte for byte.
     Json(String),
+    /// The same, of an action that has the bodies of its answers as bytes, those of JSON too.
+    JsonOfBytes(String),
     /// One record.
     Record(Value),
     /// Lines for people, and what they say.
@@ -64,9 +67,12 @@ pub(crate) struct List {
 impl Output {
     /// What is written, to a terminal or not.
     pub(crate) fn to_bytes(&self, format: Option<Format>, is_terminal: bool) -> Result<Vec<u8>> {
-        if let (Self::Json(text), Some(Format::Raw)) = (self, format)
-            && let Some(body) = http_body(text)
-        {
+        let body = match (self, format) {
+            (Self::Json(text), Some(Format::Raw)) => http_body(text, false),
+            (Self::JsonOfBytes(text), Some(Format::Raw)) => http_body(text, true),
+            _ => None,
+        };
+        if let Some(body) = body {
             return Ok(body);
         }
         self.render(format, is_terminal).map(String::into_bytes)
@@ -90,8 +96,10 @@ impl Output {
             }
             Self::List(list) if format == Format::Table => return Ok(list.to_table()),
             Self::List(list) if format == Format::Raw => return Ok(list.to_rows()),
-            Self::Json(text) if format == Format::Json => return Ok(format!("{text}\n")),
-            Self::Json(text) => serde_json::from_str(text)
+            Self::Json(text) | Self::JsonOfBytes(text) if format == Format::Json => {
+                return Ok(format!("{text}\n"));
+            }
+            Self::Json(text) | Self::JsonOfBytes(text) => serde_json::from_str(text)
                 .map_err(|error| Error::internal("the result is not JSON").because(error))?,
             Self::Record(value) | Self::Lines(_, value) => value.clone(),
             Self::List(list) => Value::Array(list.records.clone()),
@@ -108,8 +116,8 @@ impl Output {
     }
 }
 
-/// The body of a result that is an HTTP response.
-fn http_body(result: &str) -> Option<Vec<u8>> {
+/// The body of a result that is an HTTP response. `is_bytes` says that it is never the server's own JSON.
+fn http_body(result: &str, is_bytes: bool) -> Option<Vec<u8>> {
     let members: HashMap<&str, &RawValue> = serde_json::from_str(result).ok()?;
     let (headers, body) = (members.get("headers")?, members.get("body")?.get());
     members.get("status_code")?;
@@ -118,14 +126,19 @@ fn http_body(result: &str) -> Option<Vec<u8>> {
     Some(match serde_json::from_str(body).ok()? {
         Value::Null => Vec::new(),
         Value::String(text) => text.into_bytes(),
-        // JSON with that one key says that it is JSON.
-        Value::Object(object) if object.len() == 1 && !content_type.contains("json") => object
+        Value::Object(object) if object.len() == 1 && (is_bytes || !is_json(content_type)) => object
             .get("base64")
             .and_then(|text| BASE64_STANDARD.decode(text.as_str()?).ok())
             .unwrap_or_else(|| body.as_bytes().to_vec()),
         // Not as it would be written here: numbers keep their digits.
         _ => body.as_bytes().to_vec(),
     })
+}
+
+/// Whether a body of this type is the server's own JSON.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    matches!(essence.as_str(), "application/json" | "text/json") || essence.ends_with("+json")
 }
 
 impl List {
@@ -262,6 +275,24 @@ mod tests {
             let result = Output::Json(result);
             assert_eq!(result.to_bytes(Some(Format::Raw), true).unwrap(), written, "{body}");
             assert!(result.to_bytes(None, false).unwrap().starts_with(b"{\"status_code\""));
+        }
+        for (content_type, is_decoded) in [
+            ("application/json", false),
+            ("Application/Problem+JSON ;charset=utf-8", false),
+            ("text/json", false),
+            ("application/jsonl", true),
+            ("application/x-json-stream", true),
+            ("text/plain; note=json", true),
+            ("image/png", true),
+        ] {
+            let headers = json!({"content-type": content_type});
+            let result =
+                format!(r#"{{"status_code": 200, "headers": {headers}, "body": {{"base64": "aGk="}}}}"#);
+            let written = Output::Json(result.clone()).to_bytes(Some(Format::Raw), false).unwrap();
+            let wanted = if is_decoded { &b"hi"[..] } else { br#"{"base64": "aGk="}"# };
+            assert_eq!(written, wanted, "{content_type}");
+            // What is asked for as bytes is bytes.
+            assert_eq!(Output::JsonOfBytes(result).to_bytes(Some(Format::Raw), false).unwrap(), b"hi");
         }
         let other = r#"{"status_code": 200, "body": "x"}"#;
         assert_eq!(

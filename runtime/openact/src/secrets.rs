@@ -5,8 +5,10 @@
 //!
 //! Invariant: a value goes in and does not come out; only a call's credential is made from it.
 
+use std::collections::{BTreeSet, HashSet};
+
 use openact_core::{
-    Error, Result, SecretName, Tenant,
+    ConnectionTrn, Error, JsonObject, Result, SecretName, Tenant,
     limits::SECRET_FILE_BYTES_MAX,
     secret::{ExposeSecret, SecretRef, SecretString},
 };
@@ -39,19 +41,22 @@ impl OpenAct {
         self.0.store.list_secrets(tenant).await
     }
 
-    /// Deletes a secret that was set by hand. One that the latest version of a connection refers to stays, unless
-    /// `force` says otherwise.
+    /// Deletes a secret that was set by hand. One that is in use stays, unless `force` says otherwise: latest versions
+    /// of connections and actions refer to it, or the connection version that such an action runs over.
     pub async fn delete_secret(&self, tenant: &Tenant, name: &SecretName, force: bool) -> Result<()> {
         let missing =
             || Error::not_found(format!("there is no secret '{name}'")).hint("see: openact secret list");
         if !self.list_secrets(tenant).await?.iter().any(|secret| secret.name == name.as_str()) {
             return Err(missing());
         }
-        let users = if force { Vec::new() } else { self.connections_with(tenant, name).await? };
-        if !users.is_empty() {
+        let (connections, actions) =
+            if force { Default::default() } else { self.users_of(tenant, name).await? };
+        if !connections.is_empty() || !actions.is_empty() {
+            let of_actions = actions.iter().map(|action| format!("action {action}"));
+            let users: Vec<String> = connections.iter().cloned().chain(of_actions).collect();
             return Err(Error::conflict(format!("secret '{name}' is in use: {}", users.join(", ")))
-                .hint("change the connections first, or delete it all the same with --force")
-                .details(serde_json::json!({ "connections": users })));
+                .hint("change what uses it first, or delete it all the same with --force")
+                .details(serde_json::json!({ "connections": connections, "actions": actions })));
         }
         if !self.0.store.delete_secret(tenant, name.as_str()).await? {
             return Err(missing());
@@ -60,11 +65,24 @@ impl OpenAct {
         Ok(())
     }
 
-    /// The latest versions of connections that refer to a secret.
-    async fn connections_with(&self, tenant: &Tenant, name: &SecretName) -> Result<Vec<String>> {
+    /// The connections and actions that a call may use and that refer to a secret.
+    async fn users_of(&self, tenant: &Tenant, name: &SecretName) -> Result<(Vec<String>, Vec<String>)> {
+        let refers = |config: &JsonObject| config.values().any(|value| refers_to(value, name));
         let mut connections = self.list_connections(tenant, None).await?;
-        connections.retain(|connection| connection.config.values().any(|value| refers_to(value, name)));
-        Ok(connections.iter().map(|connection| connection.trn.short()).collect())
+        let mut actions = self.list_actions(tenant, None, None).await?;
+        let latest: HashSet<ConnectionTrn> = connections.iter().map(|record| record.trn.clone()).collect();
+        // An action stays with the connection version it was imported over.
+        let earlier: BTreeSet<&ConnectionTrn> =
+            actions.iter().map(|action| &action.connection).filter(|trn| !latest.contains(*trn)).collect();
+        for trn in earlier {
+            connections.extend(self.0.store.get_connection(trn).await?);
+        }
+        connections.retain(|connection| refers(&connection.config));
+        actions.retain(|action| refers(&action.config));
+        Ok((
+            connections.iter().map(|connection| connection.trn.short()).collect(),
+            actions.iter().map(|action| action.trn.short()).collect(),
+        ))
     }
 
     /// Which versions of the master key records are sealed with, and which keys there are.

@@ -27,10 +27,18 @@ pub(crate) async fn read(input: Option<String>, set: &[(String, String)]) -> Res
         },
     };
     for (key, text) in set {
-        let new = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
-        put(&mut value, key, new)?;
+        put(&mut value, key, typed(text))?;
     }
     Ok(value)
+}
+
+/// JSON, or the text itself. An identifier can look like a number, so one is taken only if it is printed as typed.
+fn typed(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(Value::Number(number)) if number.to_string() != text => Value::String(text.to_owned()),
+        Ok(value) => value,
+        Err(_) => Value::String(text.to_owned()),
+    }
 }
 
 fn unreadable(name: &str, error: &std::io::Error) -> Error {
@@ -102,6 +110,18 @@ mod tests {
         assert_eq!(value, wanted);
         assert_eq!(made(None, &[("login", "octocat")]).await.unwrap(), json!({"login": "octocat"}));
         assert_eq!(made(None, &[]).await.unwrap(), json!({}));
+    }
+
+    #[test]
+    fn a_number_that_would_change_is_text() {
+        for text in ["7", "-3", "1.5", "18446744073709551615", "-9223372036854775808"] {
+            assert!(typed(text).is_number(), "{text}");
+        }
+        for text in
+            ["1234e5", "12345678901234567890123", "1.50", "0.1234567890123456789", "1E3", "7 ", "-0", "007"]
+        {
+            assert_eq!(typed(text), json!(text));
+        }
     }
 
     #[tokio::test]

@@ -1,9 +1,15 @@
 //! `openact run`: one action, from the database or straight from a file. Standard output is its result, or the items
 //! it streams.
+//!
+//! Invariant: no result is lost. One that came after streamed items is not printed among them, but what of it says that
+//! they are not all is.
 
 use std::path::PathBuf;
 
-use openact::{Door, Error, Format, ImportOptions, ItemSender, Json, OpenAct, Request, Result, RunRecord};
+use openact::{
+    Door, Error, Format, ImportOptions, ItemSender, Json, OpenAct, Record, Request, Result, RunRecord,
+};
+use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -37,7 +43,13 @@ pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
     if let Some(printed) = printed {
         return streamed(execution.result, printed).await;
     }
-    let result = Output::Json(execution.result?.as_str().to_owned());
+    let json = execution.result?.as_str().to_owned();
+    let result = match &execution.run {
+        Some(run) if app.settings.format == Some(args::Format::Raw) && gives_bytes(openact, run).await => {
+            Output::JsonOfBytes(json)
+        }
+        _ => Output::Json(json),
+    };
     match args.output {
         None => Ok(result),
         Some(path) => {
@@ -75,13 +87,42 @@ async fn streamed(result: Result<Json>, printing: JoinHandle<Result<Printed>>) -
     let printed =
         printing.await.map_err(|error| Error::internal("failed to print items").because(error))??;
     // A call that was stopped because nobody reads on has not failed.
-    if !printed.reader_left {
-        tracing::info!(items = printed.items, result = result?.as_str(), "streamed");
-        if printed.items == 0 {
-            tracing::warn!("the action streamed nothing; without --stream, its result is printed");
-        }
+    if printed.reader_left {
+        return Ok(Output::Nothing);
+    }
+    let result = result?;
+    if printed.items == 0 {
+        return Ok(Output::Json(result.as_str().to_owned()));
+    }
+    tracing::info!(items = printed.items, result = result.as_str(), "streamed");
+    let result = result.value()?;
+    if result.get("truncated") == Some(&Value::Bool(true)) {
+        tracing::warn!(items = printed.items, "there are more items than were asked for (truncated: true)");
+    }
+    if let Some(status) = result.get("status_code").and_then(Value::as_u64).filter(|status| *status >= 400) {
+        tracing::warn!(items = printed.items, status, "the server answered with an error status");
     }
     Ok(Output::Nothing)
+}
+
+/// Whether the action has bodies as bytes whatever their type, which a result does not tell.
+async fn gives_bytes(openact: &OpenAct, run: &RunRecord) -> bool {
+    let tenant = &run.action.tenant;
+    let wanted = |response: Option<&Value>| Some(response?.get("as")? == "bytes");
+    if let Ok(Record::Action(action)) = openact.show(tenant, &run.action.to_string()).await {
+        let response = action.config.get("response");
+        // A null takes that of the connection away.
+        if let Some(wanted) = wanted(response).or(response.filter(|own| own.is_null()).map(|_| false)) {
+            return wanted;
+        }
+    }
+    match openact.show(tenant, &run.connection.to_string()).await {
+        Ok(Record::Connection(connection)) => {
+            let defaults = connection.config.get("defaults");
+            wanted(defaults.and_then(|defaults| defaults.get("response"))).unwrap_or(false)
+        }
+        _ => false,
+    }
 }
 
 fn log(run: &RunRecord) {
