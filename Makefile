@@ -10,7 +10,12 @@ DENY_VERSION := 0.20.2
 GUESTS := connectors tests/guests
 WASM := --target wasm32-wasip2
 
-.PHONY: help setup servers demo test bench lint fmt clippy doc deny
+# What is fuzzed, how long each, and where: the build has counters in it, and new inputs are kept for the next time.
+FUZZ_TARGETS := config guest headers manifest url
+FUZZ_SECONDS := 60
+FUZZ_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target)/fuzz)
+
+.PHONY: help setup servers demo test fuzz bench lint fmt clippy doc deny
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +33,15 @@ demo: setup ## a tour with nothing configured and no network: an allowed call, a
 test: servers ## every test, the documentation's examples included
 	cargo test --locked --workspace --manifest-path connectors/Cargo.toml
 	cargo test --locked --workspace
+
+fuzz: setup ## each fuzz target for FUZZ_SECONDS=60; what is found is a file in tests/fuzz/found
+	CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_OPT_LEVEL=1 RUSTC_WRAPPER=$(CURDIR)/tests/fuzz/rustc.sh \
+	  cargo build --locked -p openact-tests --features fuzz --bin fuzz --target-dir $(FUZZ_DIR)
+	@for target in $(FUZZ_TARGETS); do \
+	  echo "==> $$target"; here=tests/fuzz/found/$$target; mkdir -p $(FUZZ_DIR)/corpus/$$target $$here; \
+	  FUZZ_TARGET=$$target $(FUZZ_DIR)/debug/fuzz -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=4096 \
+	    -verbosity=0 -print_final_stats=1 -artifact_prefix=$$here/ \
+	    $(FUZZ_DIR)/corpus/$$target tests/fuzz/corpus/$$target $$here || exit 1; done
 
 bench: setup ## the figures of README.md, as a table and in bench.json
 	cargo run --locked --profile dist -p openact-tests --bin bench

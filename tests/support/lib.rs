@@ -13,6 +13,7 @@
 pub mod ca;
 pub mod chaos;
 pub mod command;
+pub mod fuzz;
 pub mod guests;
 pub mod servers;
 pub mod upstream;

@@ -1,0 +1,64 @@
+//! S6: what fuzzing starts from, and every case it ever found, through the targets of `support::fuzz`.
+//!
+//! Invariant: a file that is put into `fuzz/corpus` or `fuzz/found` is replayed, and one in a folder of no target is
+//! noticed.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use support::fuzz::{TARGETS, cases};
+
+/// Every case of `target`, in one test: a case that fails is named, and so are the others that fail.
+fn replay(target: &str) {
+    let (_, run) = TARGETS.into_iter().find(|(name, _)| *name == target).unwrap();
+    let cases = cases(target);
+    assert!(!cases.is_empty(), "{target} has nothing to start from");
+    let mut failed = Vec::new();
+    for case in cases {
+        let data = fs::read(&case).unwrap();
+        if std::panic::catch_unwind(|| run(&data)).is_err() {
+            failed.push(case);
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+#[test]
+fn s6_config_files_of_fuzzing() {
+    replay("config");
+}
+
+#[test]
+fn s6_values_of_guests_of_fuzzing() {
+    replay("guest");
+}
+
+#[test]
+fn s6_headers_of_fuzzing() {
+    replay("headers");
+}
+
+#[test]
+fn s6_manifests_of_fuzzing() {
+    replay("manifest");
+}
+
+#[test]
+fn s6_urls_of_fuzzing() {
+    replay("url");
+}
+
+#[test]
+fn every_case_is_of_a_target() {
+    let names: BTreeSet<_> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let folders = ["corpus", "found"].map(|folder| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder);
+        let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap());
+        entries
+            .filter(|entry| entry.path().is_dir())
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect()
+    });
+    let [corpus, found]: [BTreeSet<_>; 2] = folders;
+    assert_eq!(corpus, names);
+    assert!(found.is_subset(&names), "{found:?}");
+}
