@@ -94,7 +94,7 @@ fn the_examples_of_earlier_versions_load() {
         (include_str!("earlier/files/http.yaml"), 2),
         (include_str!("earlier/files/docs-http.yaml"), 3),
         (include_str!("earlier/files/spec.yaml"), 1),
-        (include_str!("earlier/files/every-field.yaml"), 3),
+        (include_str!("earlier/files/every-field.yaml"), 4),
     ];
     for (text, actions) in examples {
         for mode in [SecretsMode::Seal, SecretsMode::Reference] {

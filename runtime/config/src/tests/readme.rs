@@ -1,10 +1,15 @@
 //! The tables of `config/README.md` are those of the schemas: no field of the host is missing, none is made up, and
-//! each is of the type that is said. What is in the `http` connector only its component knows.
+//! each is of the type that is said, with the default that is said. What is in the `http` connector only its component knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use openact_core::{
-    action::action_schema, connection::connection_schema, manifest::Manifest, retry::RetryPolicy,
+    JsonObject,
+    action::action_schema,
+    connection::connection_schema,
+    manifest::Manifest,
+    policies::{Policies, RateLimit},
+    retry::RetryPolicy,
 };
 use serde_json::{Value, json};
 
@@ -177,6 +182,87 @@ fn the_presets_are_what_the_table_says() {
         );
         assert_eq!(preset.jitter.to_string(), cells[5], "{cells:?}");
     }
+}
+
+/// Every leaf of `value` as a whole path.
+fn leaves(value: &Value, prefix: &str, found: &mut BTreeMap<String, Value>) {
+    match value.as_object() {
+        Some(object) => object.iter().for_each(|(name, value)| {
+            leaves(value, &format!("{prefix}{}{name}", if prefix.is_empty() { "" } else { "." }), found);
+        }),
+        None => drop(found.insert(prefix.to_owned(), value.clone())),
+    }
+}
+
+/// What a default is said to be, without what is said of it.
+fn literal(cell: &str) -> Value {
+    let whole = cell.split([':', ';']).next().unwrap_or_default();
+    let words: Vec<&str> = whole.split(", ").map(|word| word.trim_matches('`')).collect();
+    let numbers: Option<Vec<f64>> = words.iter().map(|word| word.parse().ok()).collect();
+    match (numbers, words[0]) {
+        (Some(numbers), _) if numbers.len() > 1 => json!(numbers),
+        (Some(numbers), _) if !cell.starts_with('`') => numbers[0].into(),
+        (_, "true") => true.into(),
+        (_, "false") => false.into(),
+        (_, "none" | "any") => json!([]),
+        (_, word) => word.into(),
+    }
+}
+
+#[test]
+fn every_default_that_is_a_value_is_the_one_in_force() {
+    let mut sections = JsonObject::new();
+    // The fields of `retry` change this preset.
+    sections.insert("retry".into(), "api_calls".into());
+    let mut in_force = Policies::of([&sections]).unwrap().in_force();
+    let retries = RetryPolicy::preset("api_calls").unwrap().retries;
+    in_force["retry"]["max_retries"] = retries.into();
+    in_force["timeout_ms"] = in_force["timeout"]["total_ms"].clone();
+    let rate: RateLimit = serde_json::from_value(json!({"requests": 1})).unwrap();
+    in_force["rate_limit"] = json!({"per_ms": rate.per_ms});
+    // It can be nothing else.
+    in_force["http_policy"]["normalize_header_names"] = true.into();
+    let mut actual = BTreeMap::new();
+    leaves(&in_force, "", &mut actual);
+    // Numbers are compared by value.
+    let as_floats = |value: &Value| match value {
+        Value::Number(number) => json!(number.as_f64()),
+        Value::Array(list) => {
+            list.iter().map(|item| item.as_f64().map_or(item.clone(), Value::from)).collect()
+        }
+        other => other.clone(),
+    };
+    let mut compared = BTreeSet::new();
+    for (heading, cells) in rows(chapter("What a connection may hold")) {
+        if cells.len() != 4 || heading.contains("`authorization`") {
+            continue;
+        }
+        let (field, default) = (cells[0].trim_matches('`'), literal(cells[2]));
+        let path = heading.split('`').nth(1).map_or(field.to_owned(), |section| format!("{section}.{field}"));
+        match actual.get(&path) {
+            Some(value) => {
+                assert_eq!(default, as_floats(value), "{path}");
+                compared.insert(path);
+            }
+            None => assert!(!default.is_number() && !default.is_boolean(), "{path}: {default}"),
+        }
+    }
+    let left: Vec<_> = actual.keys().filter(|path| !compared.contains(*path)).collect();
+    assert!(left.is_empty(), "not in the tables: {left:?}");
+}
+
+#[test]
+fn a_default_of_several_words_is_one_of_them() {
+    let mut found = 0;
+    for (_, cells) in rows(chapter("What a connection may hold")) {
+        let Some(values) = cells.get(1).and_then(|kind| kind.strip_prefix("one of ")) else { continue };
+        if cells[2].starts_with('`') {
+            let default = literal(cells[2]);
+            assert!(values.split(", ").any(|value| default == value), "{cells:?}");
+            found += 1;
+        }
+    }
+    assert!(found > 5, "{found}");
 }
 
 #[test]
