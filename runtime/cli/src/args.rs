@@ -64,7 +64,8 @@ pub(crate) enum Format {
     Table,
     Json,
     Yaml,
-    /// Text without quotes, the body of an HTTP response as its bytes, rows without a frame
+    /// Text without quotes, rows without a frame, and of an HTTP response its body: text as UTF-8, JSON as the connector
+    /// has it, else its bytes; always the exact bytes of an action with response: { as: bytes }
     Raw,
 }
 
