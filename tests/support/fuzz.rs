@@ -272,13 +272,13 @@ fn reads_back(text: &str, format: Format, secrets: SecretsMode, manifest: &Arc<M
     assert_eq!(said(&document), said(&again), "\n{written}");
 }
 
-/// Some variables are not set, some are numbers, and one holds what looks like a variable.
+/// Some variables are not set, some are URLs, numbers or not text, and one holds what looks like a variable.
 fn variable(name: &str) -> Option<String> {
     match name.as_bytes() {
+        [.., b'U', b'R', b'L'] => Some("https://api.example.com/v1".into()),
         [b'U', ..] => None,
         [b'N', ..] => Some("8443".into()),
         [b'B', ..] => Some("true".into()),
-        [b'H', ..] => Some("https://api.example.com/v1".into()),
         [b'T', ..] => Some("${TRAP}".into()),
         _ => Some(format!("value-of-{name}")),
     }
