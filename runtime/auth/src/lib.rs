@@ -124,7 +124,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::testing::{Played, Secrets, answer, made};
+    use crate::testing::{Played, Request, Secrets, answer, computed, made, ready, shown};
 
     /// One section of each type that can be made without a key file.
     fn every_kind() -> Vec<Value> {
@@ -191,5 +191,51 @@ mod tests {
         assert_eq!(shown(json!({"token_url": url})).as_deref(), Some("https://id.example.com:8443"));
         assert_eq!(shown(json!({"token_url": "ftp://x"})), None);
         assert_eq!(shown(json!({})), None);
+    }
+
+    /// What a credential adds to a request, but for what is new each time.
+    fn sent(section: &Value) -> Vec<String> {
+        let request = Request::new(http::Method::GET, "https://api.example.com/v1");
+        let made = made(section).unwrap().unwrap();
+        let injections = match made.kind {
+            CredentialKind::Fixed(injections) => injections,
+            CredentialKind::Computed(_) => ready(computed(Some(made)).authenticate(request.view())).unwrap(),
+        };
+        shown(&injections)
+    }
+
+    #[test]
+    fn a_documented_default_is_what_is_sent_without_the_field() {
+        let readme = include_str!("../../../config/README.md");
+        let mut compared = Vec::new();
+        for section in [
+            json!({"type": "bearer", "token": "t"}),
+            json!({"type": "api_key", "value": "v"}),
+            json!({"type": "hmac", "secret": "s", "message": "m", "header": "X-Signature"}),
+            json!({"type": "jwt", "key": "k", "algorithm": "HS256", "claims": {"jti": null}}),
+        ] {
+            let heading = format!("#### `authorization` of type `{}`\n", section["type"].as_str().unwrap());
+            let (_, table) = readme.split_once(&heading).unwrap();
+            for row in table.split("\n#").next().unwrap().lines().filter(|line| line.starts_with("| `")) {
+                let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+                let (field, default) = (cells[0].trim_matches('`'), cells[2]);
+                let value = match default.split([':', ';', ',']).next().unwrap() {
+                    text if text.starts_with('`') => Value::from(text.trim_matches('`')),
+                    text => match text.parse::<u32>() {
+                        Ok(number) => number.into(),
+                        Err(_) => continue,
+                    },
+                };
+                // What several claims are by default is told by their names.
+                if field == "claims" {
+                    continue;
+                }
+                let mut with = section.clone();
+                with[field] = value.clone();
+                assert_eq!(sent(&with), sent(&section), "{section}: {field}: {value}");
+                compared.push(field);
+            }
+        }
+        assert!(compared.len() > 9 && compared.contains(&"lifetime_s"), "{compared:?}");
     }
 }
