@@ -398,8 +398,11 @@ fn refused_address() -> String {
     format!("http://{}", listener.local_addr().unwrap())
 }
 
+/// A connection, how its check fails, and what is said of it.
+type Expected = (&'static str, Option<ErrorCode>, &'static str);
+
 /// Connections that fail in every way, one that works, and the code of each.
-fn matrix(upstream: &Upstream) -> (Value, Vec<(&'static str, Option<ErrorCode>, &'static str)>) {
+fn matrix(upstream: &Upstream) -> (Value, Vec<Expected>) {
     let bearer = |path: &str, token: Value| json!({"base_url": format!("{}{path}", upstream.url()), "authorization": {"type": "bearer", "token": token}});
     let file = json!({
         "works": bearer("/works", CANARY.into()),

@@ -10,7 +10,8 @@ use crate::setup::{Via, failure, memory, value};
 const TOKEN: &str = "hvs.vault-token-of-the-runtime";
 
 async fn with_vault(vault: &Upstream, upstream: &Upstream, secret: &str) -> openact::OpenAct {
-    let builder = memory(&[("VAULT_ADDR", &vault.url()), ("VAULT_TOKEN", TOKEN), ("VAULT_NAMESPACE", "team-a")]);
+    let builder =
+        memory(&[("VAULT_ADDR", &vault.url()), ("VAULT_TOKEN", TOKEN), ("VAULT_NAMESPACE", "team-a")]);
     let connection = json!({"base_url": upstream.url(), "auth": {"type": "bearer", "token": secret}});
     Via::Contract.build(builder, connection, json!({})).await
 }
@@ -49,7 +50,10 @@ async fn c5_a_secret_the_vault_does_not_have_fails_before_the_request() {
         let vault = Upstream::json(&answer).await;
         let openact = with_vault(&vault, &upstream, secret).await;
         let (error, _) = failure(&openact, "http/send", json!({})).await;
-        assert!(matches!(error.code, ErrorCode::AuthRequired | ErrorCode::UpstreamError), "{secret}: {error:?}");
+        assert!(
+            matches!(error.code, ErrorCode::AuthRequired | ErrorCode::UpstreamError),
+            "{secret}: {error:?}"
+        );
         let said = format!("{error:?} {}", error.to_json());
         assert!(!said.contains("canary") && !said.contains(TOKEN), "{said}");
     }
@@ -59,7 +63,8 @@ async fn c5_a_secret_the_vault_does_not_have_fails_before_the_request() {
 #[tokio::test]
 async fn without_a_vault_the_error_names_what_to_set() {
     let upstream = Upstream::json("{}").await;
-    let connection = json!({"base_url": upstream.url(), "auth": {"type": "bearer", "token": "vault://secret/a#/b"}});
+    let connection =
+        json!({"base_url": upstream.url(), "auth": {"type": "bearer", "token": "vault://secret/a#/b"}});
     let openact = Via::Contract.build(memory(&[]), connection, json!({})).await;
     let (error, _) = failure(&openact, "http/send", json!({})).await;
     assert_eq!(error.code, ErrorCode::AuthRequired);

@@ -109,7 +109,11 @@ pub(crate) struct Masks(Vec<Arc<Applied>>);
 impl Masks {
     /// Blanks out every appearance; says whether there was one.
     pub(crate) fn mask(&self, bytes: &mut [u8]) -> bool {
-        self.0.iter().fold(false, |masked, applied| applied.echo.mask(bytes) || masked)
+        let mut masked = false;
+        for applied in &self.0 {
+            masked |= applied.echo.mask(bytes);
+        }
+        masked
     }
 
     /// `text` without them.
@@ -246,8 +250,9 @@ impl Echo {
                     .then(|| base64::prelude::BASE64_STANDARD.decode(rest).ok())
                     .flatten()
                     .and_then(|decoded| String::from_utf8(decoded).ok());
-                if let Some((_, password)) = inside.as_deref().and_then(|inside| inside.split_once(':')) {
-                    push_forms(&mut forms, password);
+                if let Some((user, password)) = inside.as_deref().and_then(|inside| inside.split_once(':')) {
+                    // Some services take a key for the user and no password.
+                    push_forms(&mut forms, if password.is_empty() { user } else { password });
                 }
             }
         }
