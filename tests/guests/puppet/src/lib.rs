@@ -183,7 +183,7 @@ fn call(op: u8, fields: &mut Fields<'_>) {
         }
         b'O' => {
             let endpoint = Endpoint { host: fields.text(), port: fields.number() as u16 };
-            let tls = if fields.number() % 2 == 0 { TlsMode::Plain } else { TlsMode::Tls };
+            let tls = if fields.number().is_multiple_of(2) { TlsMode::Plain } else { TlsMode::Tls };
             let _ = sockets::open(&endpoint, tls, fields.optional().as_deref());
         }
         _ => {}
@@ -207,7 +207,7 @@ fn failure(fields: &mut Fields<'_>) -> Failure {
             message: fields.text(),
             details: fields.optional(),
             code: fields.optional(),
-            retryable: case % 2 == 0,
+            retryable: case.is_multiple_of(2),
         }),
     }
 }
