@@ -5,7 +5,15 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use support::fuzz::{TARGETS, cases};
+use openact::Format;
+use serde_json::json;
+use support::{
+    fuzz::{TARGETS, cases},
+    guests::guest,
+    upstream::Upstream,
+};
+
+use crate::setup::{config, failure, memory, value};
 
 /// Every case of `target`, in one test: a case that fails is named, and so are the others that fail.
 fn replay(target: &str) {
@@ -30,6 +38,26 @@ fn s6_config_files_of_fuzzing() {
 #[test]
 fn s6_values_of_guests_of_fuzzing() {
     replay("guest");
+}
+
+/// The replay would also pass with a guest that does nothing.
+#[tokio::test]
+async fn the_guest_of_fuzzing_does_what_its_script_says() {
+    let upstream = Upstream::json("{}").await;
+    let text = config("puppet", json!({"base_url": upstream.url()}), json!({"play": {}}));
+    let builder = memory(&[]).connector_bytes(guest("puppet")).config_text(text, Format::Json);
+    let openact = builder.build().await.unwrap();
+    let script = |lines: &str| {
+        let hex: String = lines.bytes().map(|byte| format!("{byte:02x}")).collect();
+        json!({ "script": hex })
+    };
+    let played = value(&openact, "puppet/play", script("SPUT\t@/x\ta:b\tbody\t\no{\"a\": 1}")).await;
+    assert_eq!(played, json!({"a": 1}));
+    let received = &upstream.received()[0];
+    assert_eq!((received.method.as_str(), received.target.as_str()), ("PUT", "/x"));
+    assert_eq!((received.header("a"), received.body.as_slice()), (vec!["b"], b"body".as_slice()));
+    let (error, _) = failure(&openact, "puppet/play", script("f6\twhy")).await;
+    assert!(error.message.contains("why"), "{error:?}");
 }
 
 #[test]
