@@ -24,6 +24,7 @@ mod fuzz_corpus;
 mod load;
 mod logged;
 mod matrix;
+mod policy;
 mod private;
 mod proxy;
 mod readme;
