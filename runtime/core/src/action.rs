@@ -53,7 +53,7 @@ impl ActionParts {
         let mut host: JsonObject =
             HOST_KEYS.iter().filter_map(|key| Some(((*key).to_owned(), guest.shift_remove(*key)?))).collect();
         let sections = take_sections(&mut guest);
-        policies::Policies::of([&sections])?;
+        policies::Policies::check_action(&sections)?;
         Ok(Self {
             guest,
             description: section(&mut host, "description")?,

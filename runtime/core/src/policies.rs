@@ -53,21 +53,22 @@ impl Timeouts {
         Duration::from_millis(self.read_ms.unwrap_or(30_000))
     }
 
-    /// Each that is set must be above zero, and connect and read within the total where that is set too.
-    fn check(&self) -> Result<()> {
-        for (field, value) in
-            [("connect_ms", self.connect_ms), ("read_ms", self.read_ms), ("total_ms", self.total_ms)]
-        {
+    /// Each that is set must be above zero, and connect and read within `total`, the call's, by the name it goes by.
+    fn check(&self, total: Option<(&str, u64)>) -> Result<()> {
+        let parts = [("connect_ms", self.connect_ms), ("read_ms", self.read_ms)];
+        for (field, value) in parts.into_iter().chain([("total_ms", self.total_ms)]) {
             if value == Some(0) {
                 return Err(Error::invalid_config(format!("timeout.{field} must be above 0")));
             }
-            if let (Some(value), Some(total)) = (value, self.total_ms)
+        }
+        for (field, value) in parts {
+            if let (Some(value), Some((name, total))) = (value, total)
                 && value > total
             {
                 return Err(Error::invalid_config(format!(
-                    "timeout.{field} ({value}) is above timeout.total_ms ({total})"
+                    "timeout.{field} ({value}) is above {name} ({total})"
                 ))
-                .hint("a part cannot take longer than the whole: lower it, or raise total_ms"));
+                .hint("a part cannot take longer than the whole: lower it, or raise that"));
             }
         }
         Ok(())
@@ -112,8 +113,22 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// Merges the sections of each layer, the weakest first, and reads them.
+    /// Merges the sections of each layer, the weakest first, and reads them: a connection's, or those and an action's.
     pub fn of<'a>(layers: impl IntoIterator<Item = &'a JsonObject>) -> Result<Self> {
+        let policies = Self::merged(layers)?;
+        let default = CallLimits::default().wall_ms;
+        let total = policies.total().unwrap_or(("timeout.total_ms as it is by default", default));
+        policies.timeout.check(Some(total))?;
+        Ok(policies)
+    }
+
+    /// Reads the sections of an action whose connection is not at hand: only a total of its own bounds its parts.
+    pub(crate) fn check_action(sections: &JsonObject) -> Result<()> {
+        let policies = Self::merged([sections])?;
+        policies.timeout.check(policies.total())
+    }
+
+    fn merged<'a>(layers: impl IntoIterator<Item = &'a JsonObject>) -> Result<Self> {
         let mut merged = Value::Object(JsonObject::new());
         for layer in layers {
             let layer = normalized(layer);
@@ -127,9 +142,14 @@ impl Policies {
             network: section(&mut merged, "network")?,
             headers: section(&mut merged, "http_policy")?,
         };
-        policies.timeout.check()?;
         policies.network.check()?;
         Ok(policies)
+    }
+
+    /// The whole call's time as configured, and which field says it.
+    fn total(&self) -> Option<(&'static str, u64)> {
+        let by_limits = self.limits.timeout_ms.map(|ms| ("limits.timeout_ms", ms));
+        by_limits.or_else(|| self.timeout.total_ms.map(|ms| ("timeout.total_ms", ms)))
     }
 
     /// What a call may use: the defaults, the deadline, and what `limits` says.
@@ -294,6 +314,46 @@ mod tests {
             let policies = Policies::of([&layer(weaker, 9), &layer(stronger, 2)]).unwrap();
             assert_eq!(policies.retry.retries, if stronger == "max_retries" { 2 } else { 1 }, "{stronger}");
         }
+    }
+
+    #[test]
+    fn a_part_is_within_the_total_that_holds() {
+        let refused = |layers: &[Value]| {
+            let layers: Vec<JsonObject> = layers.iter().cloned().map(object).collect();
+            Policies::of(&layers).err().map(|error| error.message.clone())
+        };
+        for (layers, message) in [
+            (
+                vec![json!({"timeout": {"connect_ms": 90_000}})],
+                "timeout.connect_ms (90000) is above timeout.total_ms as it is by default (60000)",
+            ),
+            (
+                vec![json!({"timeout": {"connect_ms": 5_000}, "limits": {"timeout_ms": 1_000}})],
+                "timeout.connect_ms (5000) is above limits.timeout_ms (1000)",
+            ),
+            (
+                vec![json!({"timeout": {"read_ms": 5_000}}), json!({"limits": {"timeout_ms": 1_000}})],
+                "timeout.read_ms (5000) is above limits.timeout_ms (1000)",
+            ),
+            (
+                vec![json!({"timeout": {"read_ms": 5_000}}), json!({"timeout_ms": 1_000})],
+                "timeout.read_ms (5000) is above timeout.total_ms (1000)",
+            ),
+        ] {
+            assert_eq!(refused(&layers).as_deref(), Some(message), "{layers:?}");
+        }
+        for layers in [
+            vec![json!({"timeout": {"read_ms": 90_000}, "timeout_ms": 90_000})],
+            vec![json!({"timeout_ms": 90_000}), json!({"timeout": {"connect_ms": 90_000}})],
+            // What is not set shrinks with the total.
+            vec![json!({"limits": {"timeout_ms": 1_000}})],
+        ] {
+            assert_eq!(refused(&layers), None, "{layers:?}");
+        }
+        // An action's connection may say the total.
+        let alone = |section: Value| Policies::check_action(&object(section)).is_ok();
+        assert!(alone(json!({"timeout": {"read_ms": 90_000}})));
+        assert!(!alone(json!({"timeout": {"read_ms": 90_000}, "limits": {"timeout_ms": 1_000}})));
     }
 
     #[test]
