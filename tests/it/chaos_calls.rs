@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use support::{
     chaos::{Chaos, Script, Step},
-    servers::verifier,
+    servers::{httpbin, python, verifier},
 };
 
 use crate::setup::{Via, failure, limit, memory, request, value};
@@ -213,6 +213,69 @@ async fn a_trickle_is_ended_by_the_deadline_and_silence_by_the_read_timeout() {
         let openact = via.build(memory(&[]), connection, json!({})).await;
         let (error, _) = failure(&openact, via.action(), json!({})).await;
         assert_eq!(error.code, ErrorCode::Timeout, "{via:?} {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_read_timeout_ends_a_silence_long_before_the_total() {
+    // Before the head, and once it has come.
+    for (name, script) in [("silent", Script::silent()), ("silent after the head", silent_after_head())] {
+        for via in Via::BOTH {
+            let chaos = Chaos::start(script.clone()).await;
+            let timeout = json!({"connect_ms": 5_000, "read_ms": 100, "total_ms": 30_000});
+            let openact =
+                via.build(memory(&[]), json!({"base_url": chaos.url, "timeout": timeout}), json!({})).await;
+            let (error, _) = failure(&openact, via.action(), json!({})).await;
+            assert_eq!(error.code, ErrorCode::Timeout, "{via:?} {name}: {error:?}");
+            assert!(error.message.ends_with("the response timed out"), "{via:?} {name}: {error:?}");
+            assert_eq!((chaos.connections(), chaos.requests()), (1, 1), "{via:?} {name}");
+        }
+    }
+}
+
+/// A good head, five bytes of the body, and then nothing.
+fn silent_after_head() -> Script {
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\nfirst".to_vec();
+    Script(vec![Step::Request, Step::Send(head), Step::Silence])
+}
+
+/// TLS belongs to connecting, and a server that accepts and never answers the handshake is one that cannot be connected
+/// to, on any system. (A full backlog is not: systems differ in what they do with it.)
+#[tokio::test]
+async fn the_connect_timeout_ends_a_handshake_that_nobody_answers() {
+    for via in Via::BOTH {
+        let chaos = Chaos::start(Script(vec![Step::Silence])).await;
+        let url = chaos.url.replace("http:", "https:");
+        let timeout = json!({"connect_ms": 100, "read_ms": 20_000, "total_ms": 30_000});
+        let openact = via.build(memory(&[]), json!({"base_url": url, "timeout": timeout}), json!({})).await;
+        let (error, _) = failure(&openact, via.action(), json!({})).await;
+        assert_eq!(error.code, ErrorCode::Timeout, "{via:?} {error:?}");
+        assert!(error.message.ends_with("connecting timed out"), "{via:?} {error:?}");
+        assert_eq!((chaos.connections(), chaos.requests()), (1, 0), "{via:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_coded_is_what_it_was() {
+    let verifier = verifier();
+    let json_of = |program: &str| -> Value { serde_json::from_str(&python(program, &[])).unwrap() };
+    // The text of `codings.py`, in its own words.
+    let plain = json_of("import json; print(json.dumps({'text': 'zażółć gęślą jaźń ' * 20}))");
+    for via in Via::BOTH {
+        for coding in ["gzip", "br", "zstd"] {
+            let openact =
+                via.build(memory(&[]), to(&format!("{}/{coding}", verifier.http())), json!({})).await;
+            let answer = value(&openact, via.action(), json!({})).await;
+            assert_eq!(body(&answer), plain, "{via:?} {coding}");
+            assert!(!answer["headers"].to_string().contains("content-encoding"), "{via:?} {coding} {answer}");
+        }
+        for (path, field) in [("/gzip", "gzipped"), ("/brotli", "brotli")] {
+            let openact = via.build(memory(&[]), to(&format!("{}{path}", httpbin().url)), json!({})).await;
+            let answer = body(&value(&openact, via.action(), json!({})).await);
+            // What httpbin echoes inside is what was asked for.
+            assert_eq!(answer[field], true, "{via:?} {answer}");
+            assert_eq!(answer["headers"]["Accept-Encoding"], "gzip, br, zstd", "{via:?} {answer}");
+        }
     }
 }
 

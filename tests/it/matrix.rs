@@ -165,10 +165,14 @@ fn token_cases(realm: &Realm) -> Vec<Case> {
         ("jwt EdDSA", jwt("EdDSA", "ed25519", &pki.ed25519.private.text)),
     ];
     let wrong_issuer = || ("/authorization/issuer", json!("https://other.test"));
+    // Another server's key: the claims are right and the signature is not.
+    let wrong_key = json!(pki.server.key.text);
     let mut cases: Vec<Case> = kinds
         .into_iter()
         .map(|(name, section)| case(name, on(realm, section), json!({"path": "/jwt"}), wrong_issuer()))
         .collect();
+    let ec = on(realm, jwt("ES256", "ec", &pki.ec.private.text));
+    cases.push(case("jwt by another key", ec, json!({"path": "/jwt"}), ("/authorization/key", wrong_key)));
     let mut grant = jwt("RS256", "rsa", &pki.rsa.private.text);
     grant["use"] = "grant".into();
     grant["token_url"] = format!("{}/token", realm.url).into();
