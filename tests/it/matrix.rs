@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use openact::{ErrorCode, Format, OpenAct};
 use serde_json::{Value, json};
 use support::{
@@ -152,6 +153,25 @@ fn signed_cases(realm: &Realm) -> Vec<Case> {
     ]
 }
 
+/// The secret in its other spellings, and the oldest hash.
+fn hmac_spellings(realm: &Realm) -> Vec<Case> {
+    let hex: String = good::HMAC.bytes().map(|byte| format!("{byte:02x}")).collect();
+    [
+        ("base64", BASE64_STANDARD.encode(good::HMAC), "sha256", "/hmac/github", "X-Hub-Signature-256"),
+        ("hex", hex.clone(), "sha256", "/hmac/github", "X-Hub-Signature-256"),
+        ("hex", hex.to_uppercase(), "sha1", "/hmac/github-sha1", "X-Hub-Signature"),
+    ]
+    .into_iter()
+    .map(|(spelling, secret, hash, path, header)| {
+        let section = json!({"type": "hmac", "secret": secret, "secret_encoding": spelling, "algorithm": hash,
+            "message": "{body}", "header": header, "format": format!("{hash}={{signature}}")});
+        let action = json!({"method": "POST", "path": path, "body": "text é"});
+        // The same text, taken as it stands.
+        case("hmac spelling", on(realm, section), action, ("/authorization/secret_encoding", json!("text")))
+    })
+    .collect()
+}
+
 fn token_cases(realm: &Realm) -> Vec<Case> {
     let pki = pki();
     let jwt = |algorithm: &str, id: &str, key: &str| {
@@ -163,6 +183,14 @@ fn token_cases(realm: &Realm) -> Vec<Case> {
         ("jwt RS256", jwt("RS256", "rsa", &pki.rsa.private.text)),
         ("jwt ES256", jwt("ES256", "ec", &pki.ec.private.text)),
         ("jwt EdDSA", jwt("EdDSA", "ed25519", &pki.ed25519.private.text)),
+        ("jwt HS384", jwt("HS384", "hs384", good::JWT_SECRET)),
+        ("jwt HS512", jwt("HS512", "hs512", good::JWT_SECRET)),
+        ("jwt RS384", jwt("RS384", "rs384", &pki.rsa.private.text)),
+        ("jwt RS512", jwt("RS512", "rs512", &pki.rsa.private.text)),
+        ("jwt PS256", jwt("PS256", "ps256", &pki.rsa.private.text)),
+        ("jwt PS384", jwt("PS384", "ps384", &pki.rsa.private.text)),
+        ("jwt PS512", jwt("PS512", "ps512", &pki.rsa.private.text)),
+        ("jwt ES384", jwt("ES384", "ec384", &pki.ec384.private.text)),
     ];
     let wrong_issuer = || ("/authorization/issuer", json!("https://other.test"));
     // Another server's key: the claims are right and the signature is not.
@@ -279,7 +307,9 @@ async fn fixed_credentials_by_both_ways() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signatures_by_both_ways() {
-    runs(signed_cases(&verifier().realm())).await;
+    let realm = verifier().realm();
+    runs(signed_cases(&realm)).await;
+    runs(hmac_spellings(&realm)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -290,6 +320,43 @@ async fn tokens_by_both_ways() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn digest_client_certificates_and_a_real_provider_by_both_ways() {
     runs(other_servers(&verifier().realm())).await;
+}
+
+#[tokio::test]
+async fn c3_a_request_outside_the_path_prefix_gets_no_credential() {
+    let jwt = json!({"type": "jwt", "algorithm": "HS256", "key": good::JWT_SECRET, "key_id": "hs",
+        "issuer": good::JWT_ISSUER, "subject": good::JWT_SUBJECT, "audience": good::JWT_AUDIENCE});
+    let realm = verifier().realm();
+    let base = url::Url::parse(&realm.url).unwrap().path().to_owned();
+    for (section, path) in [
+        (json!({"type": "bearer", "token": good::BEARER}), "/bearer"),
+        (jwt, "/jwt"),
+        (client_credentials(&realm, "")["authorization"].clone(), "/protected"),
+    ] {
+        let part = &path[..path.len() - 1];
+        for (prefix, status) in [
+            (format!("{base}{path}"), 200),
+            (format!("{base}/"), 200),
+            (format!("{base}{part}"), 401),
+            (format!("{base}{path}/below"), 401),
+            ("/elsewhere".to_owned(), 401),
+        ] {
+            for via in Via::BOTH {
+                let mut section = section.clone();
+                section["path_prefix"] = prefix.clone().into();
+                let openact = via.build(memory(&[]), on(&realm, section), json!({ "path": path })).await;
+                let asked = realm.token_requests().await;
+                let answer = value(&openact, via.action(), json!({})).await;
+                assert_eq!(answer["status_code"], status, "{via:?} {path} below {prefix}: {answer}");
+                if status == 401 {
+                    let why = answer["body"].to_string();
+                    assert!(why.contains("no Authorization header"), "{via:?} {prefix}: {why}");
+                    // No token is fetched that nobody would be sent.
+                    assert_eq!(realm.token_requests().await, asked, "{via:?} {prefix}");
+                }
+            }
+        }
+    }
 }
 
 fn client_credentials(realm: &Realm, lifetime: &str) -> Value {
@@ -303,29 +370,57 @@ fn client_credentials(realm: &Realm, lifetime: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o2_ten_thousand_calls_of_two_hundred_tasks_make_one_token_request() {
     let realm = verifier().realm();
-    // Two actions, one connection: the token is the connection's.
+    let openact = for_two_hundred(&realm).await;
+    assert_eq!(ten_thousand_calls(&openact).await, 0);
+    assert_eq!(realm.token_requests().await, 1);
+}
+
+/// Ended before its time, which only the server knows: the calls that were refused are answered all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o2_ten_thousand_calls_with_an_expired_token_make_one_token_request() {
+    let realm = verifier().realm();
+    let openact = for_two_hundred(&realm).await;
+    assert_eq!(value(&openact, "http/a", json!({})).await["status_code"], 200);
+    assert_eq!(realm.token_requests().await, 1);
+    realm.revoke_tokens().await;
+    let refused = ten_thousand_calls(&openact).await;
+    // Of each task at most the first.
+    assert!((1..=200).contains(&refused), "{refused} calls were refused first");
+    assert_eq!(realm.token_requests().await, 2);
+}
+
+/// Two actions, one connection: the token is the connection's.
+async fn for_two_hundred(realm: &Realm) -> Arc<OpenAct> {
     let text = json!({"connectors": {"http": {
-        "connections": {"c": client_credentials(&realm, "?delay_ms=50")},
+        "connections": {"c": client_credentials(realm, "?delay_ms=50")},
         "actions": {"a": {"connection": "c", "path": "/protected"}, "b": {"connection": "c", "path": "/protected"}},
     }}});
-    let openact = Arc::new(
-        memory(&[]).instances_max(200).config_text(text.to_string(), Format::Json).build().await.unwrap(),
-    );
+    let builder = memory(&[]).instances_max(200).config_text(text.to_string(), Format::Json);
+    Arc::new(builder.build().await.unwrap())
+}
+
+/// 50 calls of each of 200 tasks, all answered; how many of them were refused first.
+async fn ten_thousand_calls(openact: &Arc<OpenAct>) -> usize {
     let tasks: Vec<_> = (0..200)
         .map(|task| {
             let openact = openact.clone();
             tokio::spawn(async move {
                 let action = if task % 2 == 0 { "http/a" } else { "http/b" };
+                let mut refused = 0;
                 for _ in 0..50 {
-                    assert_eq!(value(&openact, action, json!({})).await["status_code"], 200);
+                    let outcome = openact.run(action, json!({})).await.unwrap();
+                    assert_eq!(outcome.result.value().unwrap()["status_code"], 200);
+                    refused += outcome.run.host_calls.iter().filter(|call| call.outcome == "401").count();
                 }
+                refused
             })
         })
         .collect();
+    let mut refused = 0;
     for task in tasks {
-        task.await.unwrap();
+        refused += task.await.unwrap();
     }
-    assert_eq!(realm.token_requests().await, 1);
+    refused
 }
 
 #[tokio::test]

@@ -197,6 +197,13 @@ def hmac_github(request, config):
     return {"as": "github"}
 
 
+def hmac_github_sha1(request, config):
+    """The header that GitHub still sends beside the other."""
+    expected = mac(config, "sha1", request.body).hexdigest()
+    same(need(request.one("x-hub-signature"), "signature"), f"sha1={expected}", "signature")
+    return {"as": "github"}
+
+
 def hmac_generic(request, config):
     timestamp = need(request.one("x-timestamp"), "timestamp")
     body = hashlib.sha256(request.body).hexdigest()
@@ -249,6 +256,7 @@ KINDS = {
     "hmac/stripe": hmac_stripe,
     "hmac/slack": hmac_slack,
     "hmac/github": hmac_github,
+    "hmac/github-sha1": hmac_github_sha1,
     "hmac/generic": hmac_generic,
     "jwt": jwt_bearer,
     "mtls": mtls,

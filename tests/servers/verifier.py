@@ -15,7 +15,7 @@ Any path may start with /at/REALM: tokens and counts of one realm are nothing to
 | /api-key/header /api-key/query /api-key/cookie | X-Api-Key, ?api_key=, cookie api_key |
 | /api-key/prefix | Authorization: ApiKey KEY |
 | /sigv4/… | AWS Signature Version 4, recomputed by botocore |
-| /hmac/stripe /hmac/slack /hmac/github /hmac/generic | ?tolerance=SECONDS, 0 for none |
+| /hmac/stripe /hmac/slack /hmac/github /hmac/github-sha1 /hmac/generic | ?tolerance=SECONDS, 0 for none |
 | /jwt | a bearer that PyJWT verifies |
 | /token, /token/SECONDS, /token/none | RFC 6749 client_credentials, RFC 7523 grant and client assertion; ?delay_ms= |
 | /token/count, POST /token/revoke | requests so far; makes every token of the realm worthless |

@@ -13,8 +13,8 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, SignatureAlgorithm,
-    date_time_ymd,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
+    SignatureAlgorithm, date_time_ymd,
 };
 
 /// The name that the server's certificate has beside `localhost` and `127.0.0.1`.
@@ -76,6 +76,8 @@ pub struct Pki {
     pub rsa: SigningKey,
     /// P-256.
     pub ec: SigningKey,
+    /// P-384.
+    pub ec384: SigningKey,
     /// Ed25519.
     pub ed25519: SigningKey,
 }
@@ -108,6 +110,7 @@ impl Pki {
             foreign_client: issue(&foreign, "foreign-client", client_params("openact-client")),
             rsa: signing_key(folder, "rsa", &PKCS_RSA_SHA256),
             ec: signing_key(folder, "ec", &PKCS_ECDSA_P256_SHA256),
+            ec384: signing_key(folder, "ec384", &PKCS_ECDSA_P384_SHA384),
             ed25519: ed25519_key(folder),
         }
     }

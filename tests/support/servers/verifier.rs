@@ -35,7 +35,8 @@ pub mod credentials {
     pub const SIGV4_SCOPE: (&str, &str) = ("eu-central-1", "execute-api");
     /// The secret of `/hmac/…`.
     pub const HMAC: &str = "It's a Secret to Everybody";
-    /// The secret of the key `hs` of `/jwt`. The other keys are those of [`crate::ca::Pki`]: `rsa`, `ec`, `ed25519`.
+    /// The secret of the keys `hs`, `hs384` and `hs512` of `/jwt`. The other keys are those of [`crate::ca::Pki`]: `rsa`,
+    /// also as `rs384`, `rs512`, `ps256`, `ps384` and `ps512`; `ec`, `ec384`, `ed25519`.
     pub const JWT_SECRET: &str = "hs256-secret-of-at-least-thirty-two-bytes";
     /// Claim `iss` of `/jwt` and of the grant.
     pub const JWT_ISSUER: &str = "https://issuer.test";
@@ -209,8 +210,16 @@ fn config(folder: &Path) -> Value {
             "audience": JWT_AUDIENCE,
             "keys": {
                 "hs": {"alg": "HS256", "key": JWT_SECRET},
+                "hs384": {"alg": "HS384", "key": JWT_SECRET},
+                "hs512": {"alg": "HS512", "key": JWT_SECRET},
                 "rsa": {"alg": "RS256", "key": pki.rsa.public.text},
+                "rs384": {"alg": "RS384", "key": pki.rsa.public.text},
+                "rs512": {"alg": "RS512", "key": pki.rsa.public.text},
+                "ps256": {"alg": "PS256", "key": pki.rsa.public.text},
+                "ps384": {"alg": "PS384", "key": pki.rsa.public.text},
+                "ps512": {"alg": "PS512", "key": pki.rsa.public.text},
                 "ec": {"alg": "ES256", "key": pki.ec.public.text},
+                "ec384": {"alg": "ES384", "key": pki.ec384.public.text},
                 "ed25519": {"alg": "EdDSA", "key": pki.ed25519.public.text},
             },
         },
