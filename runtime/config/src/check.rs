@@ -13,6 +13,7 @@ use openact_core::{
     action::ActionParts,
     connection::ConnectionParts,
     merge::merge,
+    policies::Policies,
     schema::{Schema, SchemaView, nearest},
     secret::{SecretRef, take_secrets, visit_secrets},
 };
@@ -37,6 +38,8 @@ pub(crate) struct Checker<'a> {
     connectors: HashMap<ConnectorName, Option<Rc<Connector>>>,
     unknown_at: HashSet<String>,
     defaults: HashMap<(ConnectorName, Name), JsonObject>,
+    /// The host's sections of the connections that are right.
+    sections: HashMap<(ConnectorName, Name), [JsonObject; 2]>,
     /// Of the host's part of an action.
     host_schema: Value,
     host: Schema,
@@ -53,6 +56,7 @@ impl<'a> Checker<'a> {
             connectors: HashMap::new(),
             unknown_at: HashSet::new(),
             defaults: HashMap::new(),
+            sections: HashMap::new(),
             host: Schema::compile(&host_schema, "the host's part of an action")?,
             host_schema,
         })
@@ -79,12 +83,14 @@ impl<'a> Checker<'a> {
         }
         let defaults = config.get("defaults").and_then(Value::as_object).cloned().unwrap_or_default();
         let secrets = take_secrets(&mut config, &view, str::to_owned);
-        if walk.problem_count() == before
-            && let Err(error) = ConnectionParts::of(&config, &connector.manifest)
-        {
-            walk.report("", error.message.clone(), error.hint.clone());
-        }
+        let parts = (walk.problem_count() == before)
+            .then(|| ConnectionParts::of(&config, &connector.manifest))
+            .transpose()
+            .map_err(|error| walk.report("", error.message.clone(), error.hint.clone()));
         let Entry { connector, name, .. } = entry;
+        if let Ok(Some(parts)) = parts {
+            self.sections.insert((connector.clone(), name.clone()), parts.sections);
+        }
         self.defaults.insert((connector.clone(), name.clone()), defaults);
         Ok(Some(ConnectionDraft { connector, name, config, secrets, place: None }))
     }
@@ -111,6 +117,8 @@ impl<'a> Checker<'a> {
         let connection = connection_name(&mut walk, &host);
         let defaults =
             connection.as_ref().and_then(|name| self.defaults.get(&(entry.connector.clone(), name.clone())));
+        let sections =
+            connection.as_ref().and_then(|name| self.sections.get(&(entry.connector.clone(), name.clone())));
         check_action(&mut walk, operation, &config, defaults);
         let label = format!("input_schema of {}/{}", entry.connector, entry.name);
         check_input_schema(&mut walk, "/input_schema", config.get("input_schema"), &label);
@@ -118,7 +126,7 @@ impl<'a> Checker<'a> {
         check_input_schema(&mut walk, "/mcp/input_schema", of_tool, &label);
         let (mcp_enabled, mcp_overrides) = mcp(&mut walk, &host);
         if walk.problem_count() == before
-            && let Err(error) = ActionParts::of(&config)
+            && let Err(error) = check_together(&config, sections)
         {
             walk.report("", error.message.clone(), error.hint.clone());
         }
@@ -189,6 +197,15 @@ impl<'a> Checker<'a> {
         }
         found
     }
+}
+
+/// The host's sections of an action, and over those of its connection where that is in the same file.
+fn check_together(action: &JsonObject, connection: Option<&[JsonObject; 2]>) -> Result<()> {
+    let action = ActionParts::of(action)?;
+    if let Some([own, defaults]) = connection {
+        Policies::of([own, defaults, &action.sections])?;
+    }
+    Ok(())
 }
 
 /// Fields of the host that say the same.

@@ -42,6 +42,9 @@ pub struct Timeouts {
     pub total_ms: Option<u64>,
 }
 
+/// What bounds the parts where nothing is said.
+const DEFAULT_TOTAL: (&str, u64) = ("timeout.total_ms as it is by default", 60_000);
+
 impl Timeouts {
     /// To connect.
     pub fn connect(&self) -> Duration {
@@ -114,18 +117,32 @@ pub struct Policies {
 
 impl Policies {
     /// Merges the sections of each layer, the weakest first, and reads them: a connection's, or those and an action's.
+    /// `limits.timeout_ms` of an action caps what its connection says, so that it contradicts nothing here.
     pub fn of<'a>(layers: impl IntoIterator<Item = &'a JsonObject>) -> Result<Self> {
         let policies = Self::merged(layers)?;
-        let default = CallLimits::default().wall_ms;
-        let total = policies.total().unwrap_or(("timeout.total_ms as it is by default", default));
-        policies.timeout.check(Some(total))?;
+        let default = policies.limits.timeout_ms.is_none().then_some(DEFAULT_TOTAL);
+        policies.timeout.check(policies.said_total().or(default))?;
         Ok(policies)
+    }
+
+    /// Reads the sections of a connection, as it is used by itself.
+    pub(crate) fn check_connection(sections: &[JsonObject; 2]) -> Result<()> {
+        Self::of(sections)?.check_limit()
     }
 
     /// Reads the sections of an action whose connection is not at hand: only a total of its own bounds its parts.
     pub(crate) fn check_action(sections: &JsonObject) -> Result<()> {
         let policies = Self::merged([sections])?;
-        policies.timeout.check(policies.total())
+        policies.timeout.check(policies.said_total())?;
+        policies.check_limit()
+    }
+
+    fn check_limit(&self) -> Result<()> {
+        self.timeout.check(self.limits.timeout_ms.map(|ms| ("limits.timeout_ms", ms)))
+    }
+
+    fn said_total(&self) -> Option<(&'static str, u64)> {
+        self.timeout.total_ms.map(|ms| ("timeout.total_ms", ms))
     }
 
     fn merged<'a>(layers: impl IntoIterator<Item = &'a JsonObject>) -> Result<Self> {
@@ -144,12 +161,6 @@ impl Policies {
         };
         policies.network.check()?;
         Ok(policies)
-    }
-
-    /// The whole call's time as configured, and which field says it.
-    fn total(&self) -> Option<(&'static str, u64)> {
-        let by_limits = self.limits.timeout_ms.map(|ms| ("limits.timeout_ms", ms));
-        by_limits.or_else(|| self.timeout.total_ms.map(|ms| ("timeout.total_ms", ms)))
     }
 
     /// What a call may use: the defaults, the deadline, and what `limits` says.
@@ -318,42 +329,40 @@ mod tests {
 
     #[test]
     fn a_part_is_within_the_total_that_holds() {
-        let refused = |layers: &[Value]| {
+        let whole = |layers: &[Value]| {
             let layers: Vec<JsonObject> = layers.iter().cloned().map(object).collect();
-            Policies::of(&layers).err().map(|error| error.message.clone())
+            Policies::of(&layers).map(drop)
         };
-        for (layers, message) in [
-            (
-                vec![json!({"timeout": {"connect_ms": 90_000}})],
-                "timeout.connect_ms (90000) is above timeout.total_ms as it is by default (60000)",
-            ),
-            (
-                vec![json!({"timeout": {"connect_ms": 5_000}, "limits": {"timeout_ms": 1_000}})],
-                "timeout.connect_ms (5000) is above limits.timeout_ms (1000)",
-            ),
-            (
-                vec![json!({"timeout": {"read_ms": 5_000}}), json!({"limits": {"timeout_ms": 1_000}})],
-                "timeout.read_ms (5000) is above limits.timeout_ms (1000)",
-            ),
-            (
-                vec![json!({"timeout": {"read_ms": 5_000}}), json!({"timeout_ms": 1_000})],
-                "timeout.read_ms (5000) is above timeout.total_ms (1000)",
-            ),
+        let connection = |own: Value| Policies::check_connection(&[object(own), JsonObject::new()]);
+        let action = |own: Value| Policies::check_action(&object(own));
+        let by_limit = json!({"timeout": {"connect_ms": 5_000}, "limits": {"timeout_ms": 1_000}});
+        let long = json!({"timeout": {"connect_ms": 90_000}});
+        let limit = "timeout.connect_ms (5000) is above limits.timeout_ms (1000)";
+        let default = "timeout.connect_ms (90000) is above timeout.total_ms as it is by default (60000)";
+        let total = "timeout.connect_ms (90000) is above timeout.total_ms (1000)";
+        for (refused, message) in [
+            (connection(by_limit.clone()), limit),
+            (action(by_limit), limit),
+            (connection(long.clone()), default),
+            (whole(&[json!({}), long.clone()]), default),
+            (whole(&[long.clone(), json!({"timeout_ms": 1_000})]), total),
         ] {
-            assert_eq!(refused(&layers).as_deref(), Some(message), "{layers:?}");
+            assert_eq!(refused.unwrap_err().message, message);
         }
-        for layers in [
-            vec![json!({"timeout": {"read_ms": 90_000}, "timeout_ms": 90_000})],
-            vec![json!({"timeout_ms": 90_000}), json!({"timeout": {"connect_ms": 90_000}})],
-            // What is not set shrinks with the total.
-            vec![json!({"limits": {"timeout_ms": 1_000}})],
+        let enough = json!({"timeout_ms": 90_000});
+        let below = json!({"limits": {"timeout_ms": 1_000}});
+        for fits in [
+            connection(below.clone()),
+            connection(json!({"timeout": {"read_ms": 90_000}, "limits": {"timeout_ms": 90_000}})),
+            // Its connection may say the total.
+            action(long.clone()),
+            whole(&[enough, long]),
+            // An action caps what its connection says.
+            whole(&[json!({"timeout": {"connect_ms": 5_000}}), below]),
         ] {
-            assert_eq!(refused(&layers), None, "{layers:?}");
+            fits.unwrap();
         }
-        // An action's connection may say the total.
-        let alone = |section: Value| Policies::check_action(&object(section)).is_ok();
-        assert!(alone(json!({"timeout": {"read_ms": 90_000}})));
-        assert!(!alone(json!({"timeout": {"read_ms": 90_000}, "limits": {"timeout_ms": 1_000}})));
+        assert_eq!(DEFAULT_TOTAL.1, CallLimits::default().wall_ms);
     }
 
     #[test]

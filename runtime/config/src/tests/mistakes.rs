@@ -135,3 +135,19 @@ fn files_are_read_by_extension_and_must_be_utf_8() {
         .is_err()
     );
 }
+
+#[test]
+fn an_action_that_contradicts_its_connection_is_a_mistake_of_the_file() {
+    let file = |total: &str| {
+        format!(
+            "connectors:
+  http:
+    connections: {{ c: {{ base_url: https://h, timeout: {{ read_ms: 5000 }} }} }}
+    actions:
+      get: {{ connection: c, method: GET, path: /, timeout_ms: {total} }}
+"
+        )
+    };
+    assert_eq!(mistakes(&file("1000")), ["5:7 timeout.read_ms (5000) is above timeout.total_ms (1000)"]);
+    assert_eq!(read(&file("5000")).actions.len(), 1);
+}
