@@ -3,6 +3,7 @@
 //! Invariant: no file is named here but the seeds' own; whoever adds one has it tested.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -154,4 +155,37 @@ async fn the_seeds_file_is_the_one_of_the_documentation() {
     let place = unset.place.clone().expect("the place in the file");
     let line = fs::read_to_string(&path).unwrap().lines().nth(place.line - 1).unwrap().to_owned();
     assert!(unset.message.contains("GITHUB_TOKEN") && line.contains("${GITHUB_TOKEN}"), "{unset:?}: {line}");
+}
+
+/// The fields that `config/README.md` names under a heading, without those of other tables there.
+fn documented(heading: &str) -> BTreeSet<String> {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/README.md");
+    let text = fs::read_to_string(readme).unwrap();
+    let (_, section) = text.split_once(&format!("### {heading}\n")).unwrap();
+    let section = section.split("\n#").next().unwrap();
+    let (_, table) = section.split_once("| field | type | default | since |\n|---|---|---|---|\n").unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.split('`').nth(1).unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_readme_names_every_field_of_the_http_connector_and_no_other() {
+    let openact = memory(&[]).build().await.unwrap();
+    let info = openact.connector_info(&"http".parse().unwrap()).await.unwrap();
+    let manifest = serde_json::to_value(&*info.manifest).unwrap();
+    let action = &manifest["operations"][0]["action_schema"];
+    let resolved = |schema: &Value| -> Value {
+        // A section is behind a reference, and may be null.
+        let parts = schema["anyOf"].as_array().cloned().unwrap_or_else(|| vec![schema.clone()]);
+        let reference = parts.iter().find_map(|part| part["$ref"].as_str()?.strip_prefix('#'));
+        reference.map_or_else(|| schema.clone(), |pointer| action.pointer(pointer).unwrap().clone())
+    };
+    let fields = |schema: &Value| -> BTreeSet<String> {
+        schema["properties"].as_object().unwrap().keys().cloned().collect()
+    };
+    let section = |name: &str| resolved(&action["properties"][name]);
+    assert_eq!(documented("Own fields of a connection"), fields(&manifest["connection_schema"]));
+    assert_eq!(documented("Own fields of an action"), fields(action));
+    assert_eq!(documented("Own fields of `response`"), fields(&section("response")));
+    assert_eq!(documented("Own fields of `pagination`"), fields(&section("pagination")));
 }

@@ -226,6 +226,12 @@ impl Network {
                 );
             }
         }
+        let has_tls_proxy = self.proxy_url()?.is_some_and(|url| url.scheme() == "https");
+        if has_tls_proxy && tls.client_cert.is_some() {
+            return bad(
+                "network.tls.client_cert does not go with a network.proxy of https: the proxy would be shown it too",
+            );
+        }
         self.origins()?;
         self.private_rules()?;
         self.proxy_url().map(drop)

@@ -82,6 +82,9 @@ pub struct Usage {
     pub cpu_ms: u64,
     /// Calls of host functions.
     pub host_calls: u64,
+    /// Uses of them that had no more room in the record.
+    #[serde(default)]
+    pub host_calls_unrecorded: u64,
     /// Body bytes sent.
     pub request_bytes: u64,
     /// Body bytes received.

@@ -180,6 +180,7 @@ pub(crate) async fn run(engine: &Engine, call: Call<'_>) -> CallReport {
     }
     state.usage.request_bytes = ledger.request_bytes;
     state.usage.response_bytes = ledger.response_bytes;
+    state.usage.host_calls_unrecorded = ledger.unrecorded;
     let host_calls = std::mem::take(&mut ledger.host_calls);
     drop(ledger);
     CallReport { result, host_calls, usage: state.usage }

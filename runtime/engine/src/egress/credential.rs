@@ -19,6 +19,7 @@ use openact_core::{
     secret::{ExposeSecret, SecretString},
 };
 use url::Url;
+use zeroize::Zeroizing;
 
 /// The credential of a connection, as requests use it.
 pub(crate) struct BoundCredential {
@@ -107,13 +108,22 @@ impl BoundCredential {
 pub(crate) struct Masks(Vec<Arc<Applied>>);
 
 impl Masks {
-    /// Blanks out every appearance; says whether there was one.
-    pub(crate) fn mask(&self, bytes: &mut [u8]) -> bool {
-        let mut masked = false;
+    /// With another one.
+    pub(crate) fn and(mut self, more: Option<&Arc<Applied>>) -> Self {
+        self.0.extend(more.cloned());
+        self
+    }
+
+    /// Whether there is an appearance.
+    pub(crate) fn find(&self, bytes: &[u8]) -> bool {
+        self.0.iter().any(|applied| applied.echo.is_in(bytes))
+    }
+
+    /// Blanks out every appearance.
+    pub(crate) fn mask(&self, bytes: &mut [u8]) {
         for applied in &self.0 {
-            masked |= applied.echo.mask(bytes);
+            applied.echo.mask(bytes);
         }
-        masked
     }
 
     /// `text` without them.
@@ -162,6 +172,14 @@ impl Applied {
         }
         let echo = Echo::of(&injections)?;
         Ok(Self { injections, headers, query, cookies, echo })
+    }
+
+    /// What a proxy is sent (RFC 7617), to be known again.
+    pub(crate) fn of_proxy(name: &str, password: &SecretString) -> Result<Arc<Self>> {
+        let pair = Zeroizing::new(format!("{name}:{}", password.expose_secret()));
+        let value = format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(pair.as_bytes())).into();
+        let header = Injection::Header { name: "proxy-authorization".into(), value };
+        Ok(Arc::new(Self::new(Arc::new([header]))?))
     }
 
     /// Puts the credential into a request, in place of whatever has the same name (C4).
@@ -219,6 +237,7 @@ impl Applied {
 /// The texts by which a credential would be recognised in an answer.
 struct Echo {
     search: Option<AhoCorasick>,
+    shortest: usize,
     longest: usize,
 }
 
@@ -259,28 +278,30 @@ impl Echo {
         forms.sort_unstable();
         forms.dedup();
         let longest = forms.iter().map(Vec::len).max().unwrap_or(0);
+        let shortest = forms.iter().map(Vec::len).min().unwrap_or(0);
         // The default kind takes half a KiB for each byte of a secret.
         let mut builder = AhoCorasick::builder();
         builder.match_kind(MatchKind::LeftmostLongest).kind(Some(AhoCorasickKind::ContiguousNFA));
         let search = (!forms.is_empty()).then(|| builder.build(&forms)).transpose().map_err(|error| {
             Error::auth_required("the credential is too long to be guarded").because(error)
         })?;
-        Ok(Self { search, longest })
+        Ok(Self { search, shortest, longest })
     }
 
-    /// Blanks out every appearance; says whether there was one.
-    fn mask(&self, bytes: &mut [u8]) -> bool {
-        let Some(search) = &self.search else { return false };
+    fn is_in(&self, bytes: &[u8]) -> bool {
+        // Most headers are shorter than any secret.
+        bytes.len() >= self.shortest && self.search.as_ref().is_some_and(|search| search.is_match(bytes))
+    }
+
+    fn mask(&self, bytes: &mut [u8]) {
+        let Some(search) = &self.search else { return };
         let mut from = 0;
-        let mut masked = false;
         while let Some(found) = bytes.get(from..).and_then(|rest| search.find(rest)) {
             if let Some(secret) = bytes.get_mut(from + found.start()..from + found.end()) {
                 secret.fill(b'*');
             }
-            masked = true;
             from += found.end();
         }
-        masked
     }
 }
 
@@ -439,7 +460,8 @@ mod tests {
             (&key, "s3cr3t/+\\\"t\\u00f6ken\\\"".to_owned()),
         ] {
             let mut bytes = text.clone().into_bytes();
-            assert!(applied.echo.mask(&mut bytes), "{text}");
+            applied.echo.mask(&mut bytes);
+            assert_ne!(bytes, text.as_bytes());
             assert_eq!(bytes.len(), text.len());
             let left = String::from_utf8_lossy(&bytes).into_owned();
             assert!(
@@ -448,6 +470,7 @@ mod tests {
             );
         }
         let mut other = b"nothing of it here: Bearer hunter2".to_vec();
-        assert!(!bearer.echo.mask(&mut other));
+        bearer.echo.mask(&mut other);
+        assert_eq!(other, b"nothing of it here: Bearer hunter2");
     }
 }

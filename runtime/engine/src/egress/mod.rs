@@ -72,6 +72,8 @@ pub struct Grants {
     pub(crate) connection_headers: HeaderMap,
     pub(crate) limiter: Option<Arc<Limiter>>,
     credential: Option<BoundCredential>,
+    /// What the proxy is sent, and a server behind it may see.
+    proxy_user: Option<Arc<Applied>>,
     network: NetworkSettings,
     own_origin: Option<Origin>,
     /// One for each origin of `egress`, made at its first use.
@@ -94,6 +96,7 @@ impl Grants {
             connection_headers: HeaderMap::new(),
             limiter: None,
             credential: None,
+            proxy_user: None,
             network: NetworkSettings::default(),
             own_origin: None,
             clients: Vec::new(),
@@ -104,8 +107,10 @@ impl Grants {
     pub(crate) fn new(settings: HttpSettings, maker: &Arc<HttpClients>) -> Result<Self> {
         let clients =
             settings.egress.origins().iter().map(|origin| (origin.clone(), OnceLock::new())).collect();
+        let proxy_user = settings.network.proxy.as_ref().and_then(|proxy| proxy.user.as_ref());
         Ok(Self {
             credential: settings.credential.map(BoundCredential::new).transpose()?,
+            proxy_user: proxy_user.map(|(name, password)| Applied::of_proxy(name, password)).transpose()?,
             egress: settings.egress,
             policies: settings.policies,
             connection_headers: settings.connection_headers,
@@ -119,7 +124,8 @@ impl Grants {
 
     /// What must not be in an answer to a request that had `sent`, nor in a log.
     pub(crate) fn masks(&self, sent: Option<Arc<Applied>>) -> Masks {
-        self.credential.as_ref().map(|credential| credential.masks(sent)).unwrap_or_default()
+        let masks = self.credential.as_ref().map(|credential| credential.masks(sent)).unwrap_or_default();
+        masks.and(self.proxy_user.as_ref())
     }
 
     /// The client for a granted origin.

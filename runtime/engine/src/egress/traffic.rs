@@ -7,18 +7,21 @@
 //! ```
 //!
 //! Invariants: nothing is resolved or dialled before the policy said yes (E13); what a guest gets back (URLs, headers,
-//! bodies, errors) holds no part of the credential; every attempt is in the call's record.
+//! bodies, errors) holds no part of the credential; every attempt is in the call's record, or counted there.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use openact_core::{
     Error, ErrorCode, Result, Timestamp,
     credential::RequestView,
     limits::{CallLimits, HTTP_HEADERS_MAX, RUN_HOST_CALLS_MAX, WASI_HTTP_BUFFERED_MAX},
     policy::Origin,
-    retry::{Attempt, replayable, retry_after},
+    retry::{Attempt, RetryPolicy, replayable, retry_after},
     run::HostCall,
 };
 use serde_json::{Value, json};
@@ -53,6 +56,8 @@ pub(crate) struct Ledger {
     buffered_bytes: usize,
     /// The first uses of host functions.
     pub(crate) host_calls: Vec<HostCall>,
+    /// How many more there were.
+    pub(crate) unrecorded: u64,
     /// In a dry run: the first request that would have gone out.
     pub(crate) described: Option<Value>,
     /// The last error a host function answered with. When the guest gives up for that reason, the caller gets
@@ -108,6 +113,7 @@ impl Traffic {
         let mut ledger = self.ledger();
         let entry = ledger.host_calls.len();
         if entry >= RUN_HOST_CALLS_MAX {
+            ledger.unrecorded += 1;
             return None;
         }
         let (function, outcome) = (function.to_owned(), "cancelled".to_owned());
@@ -179,8 +185,8 @@ impl Traffic {
             // The path helps to find the call; the query may hold what should not be kept.
             let target = format!("{} {}{}", request.method, origin, request.url.path());
             let kept = self.may_be_sent_again(&request).then(|| request.clone());
-            let answered = self.attempts(request, kept.as_ref(), &origin, &target).await?;
-            let headers = self.headers_of(&answered, &target)?;
+            let mut answered = self.attempts(request, kept.as_ref(), &origin, &target).await?;
+            let headers = self.headers_of(&mut answered, &target)?;
             let status = answered.response.status();
             let next = match &kept {
                 Some(kept) if kept.follow => {
@@ -256,58 +262,33 @@ impl Traffic {
         origin: &Origin,
         target: &str,
     ) -> Result<Answered> {
-        let (policy, first) = (&self.grants.policies.retry, Instant::now());
         let replayable = replayable(&request.method, &request.headers);
-        let (mut attempts, mut was_refused, mut next) = (0, false, Some(request));
+        let mut pacing = Pacing::new(&self.grants.policies.retry, replayable, self.deadline);
+        let (mut was_refused, mut next) = (false, Some(request));
         while let Some(request) = next.take() {
-            attempts += 1;
             let (started, entry) = (Instant::now(), self.begin("http.send", target.to_owned()));
             let sent = self.attempt(request, origin, target).await;
-            next = kept.cloned();
             let outcome = match &sent {
                 Ok(answered) => answered.response.status().as_u16().to_string(),
                 Err(error) => error.code.as_str().to_owned(),
             };
             self.finish(entry, outcome, started);
-            let last = match &sent {
-                Ok(answered) if answered.response.status() == StatusCode::UNAUTHORIZED && !was_refused => {
-                    was_refused = true;
-                    if let Some(kept) = kept
-                        && self.mend_refusal(kept, answered, replayable).await?
-                    {
-                        continue;
-                    }
-                    Attempt::Answered(401, None)
+            let Some(kept) = kept else { return sent };
+            let is_refused = matches!(&sent, Ok(answered) if answered.response.status() == StatusCode::UNAUTHORIZED);
+            if let (true, false, Ok(answered)) = (is_refused, was_refused, &sent) {
+                was_refused = true;
+                if self.mend_refusal(kept, answered, replayable).await? {
+                    next = Some(kept.clone());
+                    continue;
                 }
-                Ok(answered) => {
-                    let after = answered.response.headers().get(header::RETRY_AFTER);
-                    let after = after.and_then(|value| retry_after(value.as_bytes(), Timestamp::now()));
-                    Attempt::Answered(answered.response.status().as_u16(), after)
-                }
-                Err(error) if error.code == ErrorCode::NetworkError || error.code == ErrorCode::Timeout => {
-                    if error
-                        .details
-                        .as_ref()
-                        .is_some_and(|details| details.get("sent") == Some(&Value::Bool(false)))
-                    {
-                        Attempt::NotSent
-                    } else {
-                        Attempt::Broken
-                    }
-                }
-                Err(_) => return sent,
-            };
-            let random = random()?;
-            let Some(wait) = policy.wait(attempts, first.elapsed(), last, replayable, random) else {
-                return sent;
-            };
-            let again = Instant::now() + wait;
-            let bytes = kept.and_then(|kept| kept.body.as_ref()).map_or(0, Bytes::len) as u64;
-            if again >= self.deadline || self.ledger().request_bytes + bytes > self.limits.request_bytes {
+            }
+            let Some(last) = attempt_of(&sent) else { return sent };
+            let bytes = kept.body.as_ref().map_or(0, Bytes::len) as u64;
+            let has_room = self.ledger().request_bytes + bytes <= self.limits.request_bytes;
+            if !has_room || !pacing.again(last).await {
                 return sent;
             }
-            drop(sent);
-            sleep_until(again).await;
+            next = Some(kept.clone());
         }
         Err(Error::internal("a request was to be sent again and is gone"))
     }
@@ -369,15 +350,15 @@ impl Traffic {
     }
 
     /// The headers of an answer, without the credential.
-    fn headers_of(&self, answered: &Answered, target: &str) -> Result<HeaderMap> {
-        let received = answered.response.headers();
-        if received.len() > HTTP_HEADERS_MAX {
+    fn headers_of(&self, answered: &mut Answered, target: &str) -> Result<HeaderMap> {
+        let mut headers = std::mem::take(answered.response.headers_mut());
+        if headers.len() > HTTP_HEADERS_MAX {
             return Err(limit_error(
                 "response_headers",
                 format!("{target}: the response has more than {HTTP_HEADERS_MAX} headers"),
             ));
         }
-        if let Some(coding) = received.get(header::CONTENT_ENCODING).filter(|coding| is_compression(coding)) {
+        if let Some(coding) = headers.get(header::CONTENT_ENCODING).filter(|coding| is_compression(coding)) {
             let coding = String::from_utf8_lossy(coding.as_bytes()).into_owned();
             return Err(Error::new(
                 ErrorCode::UpstreamError,
@@ -387,12 +368,10 @@ impl Traffic {
                 ),
             ));
         }
-        let mut headers = received.clone();
-        for value in headers.values_mut() {
+        for value in headers.values_mut().filter(|value| answered.masks.find(value.as_bytes())) {
             let mut bytes = value.as_bytes().to_vec();
-            if answered.masks.mask(&mut bytes) {
-                *value = HeaderValue::from_bytes(&bytes).unwrap_or(MASKED);
-            }
+            answered.masks.mask(&mut bytes);
+            *value = HeaderValue::from_bytes(&bytes).unwrap_or(MASKED);
         }
         Ok(headers)
     }
@@ -456,6 +435,57 @@ impl Outgoing {
     }
 }
 
+/// Decides on another attempt, and waits for it.
+struct Pacing<'a> {
+    policy: &'a RetryPolicy,
+    replayable: bool,
+    deadline: Instant,
+    first: Instant,
+    attempts: u32,
+}
+
+impl<'a> Pacing<'a> {
+    /// From the start of the first attempt.
+    fn new(policy: &'a RetryPolicy, replayable: bool, deadline: Instant) -> Self {
+        Self { policy, replayable, deadline, first: Instant::now(), attempts: 0 }
+    }
+
+    /// After an attempt that ended as `last`: whether there is to be another, once it is time for it.
+    async fn again(&mut self, last: Attempt) -> bool {
+        self.attempts += 1;
+        let elapsed = self.first.elapsed();
+        let Some(wait) = self.policy.wait(self.attempts, elapsed, last, self.replayable, random()) else {
+            return false;
+        };
+        let again = Instant::now() + wait;
+        if again >= self.deadline {
+            return false;
+        }
+        sleep_until(again).await;
+        true
+    }
+}
+
+/// How an attempt ended, as far as that says something of another.
+fn attempt_of(sent: &Result<Answered>) -> Option<Attempt> {
+    match sent {
+        Ok(answered) => {
+            let after = answered.response.headers().get(header::RETRY_AFTER);
+            let after = after.and_then(|value| retry_after(value.as_bytes(), Timestamp::now()));
+            Some(Attempt::Answered(answered.response.status().as_u16(), after))
+        }
+        Err(error) if matches!(error.code, ErrorCode::NetworkError | ErrorCode::Timeout) => {
+            let sent = error.details.as_ref().and_then(|details| details.get("sent")?.as_bool());
+            Some(if sent == Some(false) { Attempt::NotSent } else { Attempt::Broken })
+        }
+        Err(_) => None,
+    }
+}
+
+/// What says how to read a body.
+const CONTENT_HEADERS: [HeaderName; 4] =
+    [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE, header::CONTENT_LOCATION];
+
 /// The request that follows `request` by its answer (RFC 9110 section 15.4); none if that is no redirect.
 fn redirected(
     request: &Outgoing,
@@ -491,8 +521,11 @@ fn redirected(
             return Err(Error::egress_denied(format!("{origin} redirects to {next_origin}"))
                 .hint("http_policy.cross_origin_redirects is false for this connection"));
         }
-        // Another origin gets nothing the guest or the connection meant for this one (E8).
+        // Another origin gets nothing the guest or the connection meant for this one (E8), but what says how to read the
+        // body, which 307 and 308 send on.
+        let about_body = CONTENT_HEADERS.map(|name| next.headers.remove(&name).map(|value| (name, value)));
         next.headers.clear();
+        next.headers.extend(about_body.into_iter().flatten());
         next.credential = false;
     }
     let is_get = match status {
@@ -503,12 +536,7 @@ fn redirected(
     if is_get {
         next.method = Method::GET;
         next.body = None;
-        for name in [
-            header::CONTENT_TYPE,
-            header::CONTENT_ENCODING,
-            header::CONTENT_LANGUAGE,
-            header::CONTENT_LOCATION,
-        ] {
+        for name in CONTENT_HEADERS {
             next.headers.remove(name);
         }
     }
@@ -527,9 +555,78 @@ fn is_compression(coding: &HeaderValue) -> bool {
     })
 }
 
-/// A number in [0, 1).
-fn random() -> Result<f64> {
-    let mut bytes = [0; 4];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Error::internal("the system gives no random bytes"))?;
-    Ok(f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0))
+/// A number in [0, 1), to spread attempts. Not from the cryptographic generator, which takes 20 ms to start.
+fn random() -> f64 {
+    (RandomState::new().hash_one(()) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Attempts until the policy gives up, and the delays between them as the paused clock saw them.
+    async fn paced(policy: &RetryPolicy, last: Attempt, replayable: bool) -> Vec<Duration> {
+        let mut pacing = Pacing::new(policy, replayable, Instant::now() + Duration::from_secs(86_400));
+        let mut delays = Vec::new();
+        loop {
+            let before = Instant::now();
+            if !pacing.again(last).await {
+                assert_eq!(before.elapsed(), Duration::ZERO, "it waited for nothing");
+                return delays;
+            }
+            delays.push(before.elapsed());
+        }
+    }
+
+    fn seconds(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_preset_waits_as_promised_and_no_longer() {
+        for (name, longest) in [
+            ("none", vec![]),
+            ("api_calls", vec![1.0, 2.0, 4.0]),
+            ("background", vec![2.0, 4.0, 8.0, 16.0, 32.0]),
+            ("health", vec![0.5]),
+            ("aggressive", vec![0.2, 0.4, 0.8, 1.6, 3.2]),
+            ("conservative", vec![2.0, 4.0]),
+        ] {
+            let preset = RetryPolicy::preset(name).unwrap();
+            let exact = RetryPolicy { jitter: false, ..preset.clone() };
+            let longest: Vec<Duration> = longest.into_iter().map(seconds).collect();
+            assert_eq!(paced(&exact, Attempt::Answered(503, None), true).await, longest, "{name}");
+            let random = paced(&preset, Attempt::Answered(503, None), true).await;
+            assert_eq!(random.len(), longest.len(), "{name}");
+            // The clock of timers counts whole milliseconds.
+            let fits = |(delay, most): (&Duration, &Duration)| *delay <= *most + Duration::from_millis(1);
+            assert!(random.iter().zip(&longest).all(fits), "{name}: {random:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_after_decides_and_a_post_is_not_sent_twice() {
+        let policy = RetryPolicy::preset("api_calls").unwrap();
+        let asked = Attempt::Answered(429, Some(seconds(3.0)));
+        assert_eq!(paced(&policy, asked, true).await, [seconds(3.0); 3]);
+        let too_long = Attempt::Answered(429, Some(seconds(3600.0)));
+        assert_eq!(paced(&policy, too_long, true).await, [seconds(16.0); 3], "clamped to the longest delay");
+        for last in [asked, Attempt::Broken, Attempt::Answered(503, None)] {
+            assert!(paced(&policy, last, false).await.is_empty(), "{last:?}");
+        }
+        assert_eq!(paced(&policy, Attempt::NotSent, false).await.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_attempt_begins_after_the_deadline() {
+        let policy = RetryPolicy { jitter: false, ..RetryPolicy::preset("background").unwrap() };
+        let mut pacing = Pacing::new(&policy, true, Instant::now() + seconds(7.0));
+        let last = Attempt::Answered(503, None);
+        assert!(pacing.again(last).await && pacing.again(last).await);
+        let before = Instant::now();
+        assert!(!pacing.again(last).await);
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    }
 }
