@@ -6,7 +6,7 @@ use openact::{ErrorCode, OpenAct};
 use serde_json::{Value, json};
 use support::{
     ca::pki,
-    servers::{Proxy, credentials, socks, socks_with_password, squid, verifier},
+    servers::{Proxy, credentials, socks, socks_with_password, squid, squid_tls, verifier},
     upstream::{Answer, Upstream},
 };
 
@@ -86,6 +86,46 @@ async fn squid_tunnels_https_and_sees_nothing_inside() {
         let headers = seen["headers"].to_string().to_lowercase();
         assert!(headers.contains("authorization") && !headers.contains("proxy-"), "{headers}");
         assert!(!headers.contains("squid.test"), "{headers}");
+    }
+}
+
+#[tokio::test]
+async fn squid_by_tls_gets_the_same_and_is_verified() {
+    let by_tls = || with_password(squid_tls(), Proxy::PASSWORD);
+    for via in Via::BOTH {
+        let realm = verifier().realm();
+        for (base, is_tunnel) in [(realm.url.clone(), false), (realm.on(&verifier().https()), true)] {
+            let mut connection = through(&base, by_tls());
+            connection["authorization"] = json!({"type": "bearer", "token": credentials::BEARER});
+            let checked = via.build(memory(&[]), connection.clone(), json!({"path": "/bearer"})).await;
+            assert_eq!(value(&checked, via.action(), json!({})).await["status_code"], 200, "{via:?} {base}");
+            let openact = via.build(memory(&[]), connection.clone(), json!({"path": "/echo"})).await;
+            let seen = body(&value(&openact, via.action(), json!({})).await);
+            let headers = seen["headers"].to_string().to_lowercase();
+            assert_eq!(headers.contains("squid.test"), !is_tunnel, "{via:?} {headers}");
+            assert!(!headers.contains("proxy-authorization"), "{via:?} {headers}");
+            assert_no_password("the target", &seen.to_string());
+            // The authority is asked for the proxy too, and a wrong password is one by TLS too.
+            connection["network"]["tls"] = json!({"ca": pki().foreign_ca.text, "ca_only": true});
+            let openact = self::openact(via, connection).await;
+            let (error, run) = failure(&openact, via.action(), json!({})).await;
+            assert_eq!(error.code, ErrorCode::NetworkError, "{via:?} {base}: {error:?}");
+            assert!(error.message.contains("UnknownIssuer"), "{via:?} {base}: {error:?}");
+            assert_no_password("the error", &format!("{error:?} {}", run.to_json()));
+            let wrong = through(&base, with_password(squid_tls(), "wrong-password"));
+            let openact = self::openact(via, wrong).await;
+            let refused = openact.execute(crate::setup::request(via.action(), json!({}))).await;
+            match refused.result {
+                Ok(answer) => {
+                    assert_eq!((&answer.value().unwrap()["status_code"], is_tunnel), (&json!(407), false))
+                }
+                Err(error) => assert!(error.message.contains("proxy auth") && is_tunnel, "{error:?}"),
+            }
+        }
+        // Two that were checked, two that were echoed.
+        assert_eq!(realm.requests().await, 4);
+        let line = format!("200 GET {}/echo {}", realm.url, Proxy::USER);
+        assert!(squid_tls().log().contains(&line), "{}", squid_tls().log());
     }
 }
 

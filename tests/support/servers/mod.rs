@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`verifier`] | verifies every kind of credential by other people's code | `tests/servers/verifier.py` |
 //! | [`httpbin`] | digest authentication, redirects, slow and encoded bodies | PyPI |
-//! | [`squid`] | a proxy with a password, for http and CONNECT | Debian |
+//! | [`squid`], [`squid_tls`] | a proxy with a password, for http and CONNECT; the same by TLS | Debian |
 //! | [`socks`], [`socks_with_password`] | SOCKS5 | Debian, microsocks |
 //! | [`oidc`] | an OpenID provider's token endpoint | npm, oidc-provider |
 //!
@@ -25,7 +25,7 @@ use std::{
 
 pub use httpbin::{Httpbin, httpbin};
 pub use oidc::{Oidc, oidc};
-pub use proxies::{Proxy, socks, socks_with_password, squid};
+pub use proxies::{Proxy, socks, socks_with_password, squid, squid_tls};
 pub use verifier::{Realm, Verifier, credentials, verifier};
 
 /// Runs a Python program in the servers' environment, with `arguments`, and returns what it prints: to compute with

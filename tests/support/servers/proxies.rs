@@ -14,6 +14,7 @@ use super::{
     brought,
     process::{Process, Start, listens},
 };
+use crate::ca::pki;
 
 /// A running proxy.
 pub struct Proxy {
@@ -44,10 +45,19 @@ impl Proxy {
 /// The Squid of this process. It wants [`Proxy::USER`] and [`Proxy::PASSWORD`], else answers 407.
 pub fn squid() -> &'static Proxy {
     static STARTED: OnceLock<Proxy> = OnceLock::new();
-    STARTED.get_or_init(|| {
-        let (process, folder, port) = Process::start("squid", squid_command, |start| listens(start.port));
-        Proxy { url: format!("http://127.0.0.1:{port}"), folder, _process: process }
-    })
+    STARTED.get_or_init(|| start_squid("http"))
+}
+
+/// Another Squid, which is spoken to by TLS: its certificate is the server's of [`pki`].
+pub fn squid_tls() -> &'static Proxy {
+    static STARTED: OnceLock<Proxy> = OnceLock::new();
+    STARTED.get_or_init(|| start_squid("https"))
+}
+
+fn start_squid(scheme: &str) -> Proxy {
+    let (process, folder, port) =
+        Process::start("squid", |start| squid_command(start, scheme), |start| listens(start.port));
+    Proxy { url: format!("{scheme}://127.0.0.1:{port}"), folder, _process: process }
 }
 
 /// The SOCKS5 proxy of this process that lets everybody through.
@@ -75,7 +85,7 @@ fn start_socks(arguments: &[&str]) -> Proxy {
     Proxy { url: format!("socks5://127.0.0.1:{port}"), folder, _process: process }
 }
 
-fn squid_command(start: &Start<'_>) -> Command {
+fn squid_command(start: &Start<'_>, scheme: &str) -> Command {
     // Made by `openssl passwd -apr1`, for Proxy::PASSWORD.
     let passwords = format!("{}:{}\n", Proxy::USER, "$apr1$openact0$xwvj3o6Ov385wfSeoxrwu0");
     fs::write(start.folder.join("passwords"), passwords).unwrap();
@@ -91,8 +101,16 @@ fn squid_command(start: &Start<'_>) -> Command {
     ] {
         copy(&found(folders, name), &start.folder.join(name));
     }
+    let tls = if scheme == "https" {
+        let server = &pki().server;
+        copy(&server.cert.path, &start.folder.join("tls.crt"));
+        copy(&server.key.path, &start.folder.join("tls.key"));
+        format!(" tls-cert={folder}/tls.crt tls-key={folder}/tls.key")
+    } else {
+        String::new()
+    };
     let config = format!(
-        "http_port 127.0.0.1:{port}\n\
+        "{scheme}_port 127.0.0.1:{port}{tls}\n\
          auth_param basic program {folder}/basic_ncsa_auth {folder}/passwords\n\
          auth_param basic children 2 startup=1\n\
          auth_param basic realm test\n\
