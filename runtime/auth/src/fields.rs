@@ -1,6 +1,6 @@
 //! Typed access to the fields of an `authorization` section, so that each kind reads as a list of what it needs.
 //!
-//! Invariant: only the fields of [`SECRETS`] are looked up, and what they hold leaves this module in types that are
+//! Invariant: only the fields of [`SECRETS`] and the values of [`SECRET_PAIRS`] are looked up, and what they hold leaves this module in types that are
 //! zeroed when dropped.
 
 use base64::{
@@ -20,6 +20,9 @@ use crate::hash;
 /// The fields that may hold a reference to a secret.
 pub(crate) const SECRETS: &[&str] =
     &["token", "value", "password", "client_secret", "secret_access_key", "session_token", "secret", "key"];
+
+/// The fields that are objects of such.
+pub(crate) const SECRET_PAIRS: &[&str] = &["token_parameters"];
 
 /// Either alphabet is accepted, with padding or without.
 const LENIENT: GeneralPurposeConfig =
@@ -103,6 +106,15 @@ impl<'a> Fields<'a> {
         object.iter().map(pair).collect()
     }
 
+    /// An object of secrets, each of which may be empty.
+    pub(crate) fn secret_pairs(&self, field: &str) -> Result<Vec<(&'a str, SecretString)>> {
+        let Some(object) = self.object(field)? else { return Ok(Vec::new()) };
+        let pair = |(name, value): (&'a String, &'a Value)| {
+            Ok((name.as_str(), self.looked_up(&format!("{field}.{name}"), value)?))
+        };
+        object.iter().filter(|(_, value)| !value.is_null()).map(pair).collect()
+    }
+
     pub(crate) fn seconds(&self, field: &str, default: u32) -> Result<u32> {
         match self.value(field) {
             None => Ok(default),
@@ -134,12 +146,15 @@ impl<'a> Fields<'a> {
     }
 
     fn found(&self, field: &str) -> Result<Option<SecretString>> {
-        let Some(value) = self.value(field) else { return Ok(None) };
+        self.value(field).map(|value| self.looked_up(field, value)).transpose()
+    }
+
+    fn looked_up(&self, field: &str, value: &Value) -> Result<SecretString> {
         match (value, SecretRef::from_json(value)) {
             (_, Some(reference)) => {
-                self.secrets.secret(&reference)?.ok_or_else(|| unresolved(field, &reference)).map(Some)
+                self.secrets.secret(&reference)?.ok_or_else(|| unresolved(field, &reference))
             }
-            (Value::String(text), None) => Ok(Some(SecretString::from(text.clone()))),
+            (Value::String(text), None) => Ok(SecretString::from(text.clone())),
             _ => Err(Error::invalid_config(format!("authorization.{field} must be text or a reference"))),
         }
     }
@@ -168,6 +183,15 @@ impl<'a> Fields<'a> {
         hash.part(owner.as_bytes());
         for (name, value) in self.authorization {
             hash.part(name.as_bytes());
+            if SECRET_PAIRS.contains(&name.as_str()) {
+                let pairs = self.secret_pairs(name)?;
+                hash.part(pairs.len().to_string().as_bytes());
+                for (key, secret) in pairs {
+                    hash.part(key.as_bytes());
+                    hash.part(secret.expose_secret().as_bytes());
+                }
+                continue;
+            }
             match SECRETS.contains(&name.as_str()).then(|| self.optional_secret(name)).transpose()?.flatten()
             {
                 Some(secret) => hash.part(secret.expose_secret().as_bytes()),
@@ -191,7 +215,9 @@ fn unresolved(field: &str, reference: &SecretRef) -> Error {
         SecretRef::Stored(name) => format!("set it: openact secret set {name}"),
         SecretRef::Env(_) => "set the environment variable for the process that runs openact".into(),
         SecretRef::File(_) => "create the file and make it readable for the process that runs openact".into(),
-        SecretRef::Vault { .. } => "set VAULT_ADDR and VAULT_TOKEN for the process that runs openact".into(),
+        SecretRef::Vault { .. } => {
+            "there is no such secret or key in the vault: write it there, or mend the path".into()
+        }
     };
     Error::auth_required(format!(
         "authorization.{field} refers to {} which does not exist",
@@ -222,5 +248,13 @@ mod tests {
         assert_eq!(hint("github-token"), "set it: openact secret set github-token");
         // That of a connection cannot be set by hand.
         assert!(!hint("connection/http/c@v1#/authorization/token").contains("openact secret"));
+    }
+
+    #[test]
+    fn c5_what_a_vault_was_asked_for_and_lacks_is_said_to_be_missing_there() {
+        let section = serde_json::json!({"token": "vault://secret/app#/token"});
+        let error = Fields::new(section.as_object().unwrap(), &Nothing).secret("token").unwrap_err();
+        let hint = error.hint.as_deref().unwrap();
+        assert!(hint.contains("no such secret or key in the vault") && !hint.contains("VAULT_"), "{hint}");
     }
 }

@@ -8,7 +8,7 @@
 //! | `client_auth` | `basic` | `basic` or `post` (RFC 6749 section 2.3.1) |
 //! | `scope` | none | text, or a list that is joined by spaces |
 //! | `audience`, `resource` | none | sent as they are (`resource`: RFC 8707). With `jwt`, `audience` is the assertion's `aud`, by default `token_url` |
-//! | `token_parameters` | none | further fields of the request; they replace those above |
+//! | `token_parameters` | none | secrets: further fields of the request; they replace those above |
 //! | `header`, `prefix` | `Authorization`, `Bearer` | where the token goes |
 //!
 //! | the endpoint says | the call gets |
@@ -28,6 +28,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use openact_core::{
     Error, ErrorCode, Result, Timestamp,
     credential::{Answer, Authenticator, BoxFuture, Exchange, Injection, RequestView, Transport},
+    limits::REDACTED_BYTES_MIN,
     policy::{Origin, Scheme},
     retry::retry_after,
     secret::{ExposeSecret, SecretString},
@@ -53,6 +54,8 @@ pub(crate) struct Grant {
     client: Option<Client>,
     assertion: Option<Signer>,
     parameters: Vec<(String, String)>,
+    /// `token_parameters`
+    secret_parameters: Vec<(String, SecretString)>,
     placement: Placement,
     transport: Arc<dyn Transport>,
 }
@@ -107,9 +110,10 @@ impl Grant {
         if let Some(resource) = fields.text("resource")? {
             parameters.push(("resource".to_owned(), resource.to_owned()));
         }
-        for (name, value) in fields.pairs("token_parameters")? {
+        let mut secret_parameters = Vec::new();
+        for (name, value) in fields.secret_pairs("token_parameters")? {
             parameters.retain(|(known, _)| known != name);
-            parameters.push((name.to_owned(), value.to_owned()));
+            secret_parameters.push((name.to_owned(), value));
         }
         let grant = Self {
             key: fields.fingerprint(setup.owner)?,
@@ -117,6 +121,7 @@ impl Grant {
             client: Client::of(fields)?,
             assertion,
             parameters,
+            secret_parameters,
             placement: Placement::of(fields)?,
             transport: setup.transport.clone(),
         };
@@ -144,6 +149,7 @@ impl Grant {
         headers.insert(header::CONTENT_TYPE, form);
         let mut body = form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(&self.parameters);
+        body.extend_pairs(self.secret_parameters.iter().map(|(name, value)| (name, value.expose_secret())));
         if let Some(signer) = &self.assertion {
             body.append_pair("assertion", &signer.assertion(now)?);
         }
@@ -221,9 +227,11 @@ impl Grant {
     /// Whether `code` looks like an error code (RFC 6749 section 5.2), and is no echo of a secret.
     fn may_show(&self, code: &str) -> bool {
         let secret = self.client.as_ref().and_then(|client| client.secret.as_ref());
-        let echo = secret.is_some_and(|secret| {
-            code.contains(secret.expose_secret()) || secret.expose_secret().contains(code)
-        });
+        // A short parameter is a version or a number, and may be part of any code.
+        let parameters = self.secret_parameters.iter().map(|(_, value)| value);
+        let long = parameters.filter(|value| value.expose_secret().len() >= REDACTED_BYTES_MIN);
+        let mut secrets = secret.into_iter().chain(long).map(SecretString::expose_secret);
+        let echo = secrets.any(|secret| code.contains(secret) || secret.contains(code));
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         (1..=40).contains(&code.len()) && code.bytes().all(plain) && !echo
     }

@@ -45,6 +45,7 @@ use openact_core::{
     policy::Origin,
     secret::SecretRef,
 };
+use serde_json::Value;
 
 pub use openact_core::credential::SecretSource;
 pub use tokens::Tokens;
@@ -69,7 +70,12 @@ pub struct Setup<'a> {
 
 /// The secret references an `authorization` section holds, so that a caller can look them up beforehand.
 pub fn references(authorization: &JsonObject) -> Vec<SecretRef> {
-    fields::SECRETS.iter().filter_map(|field| SecretRef::from_json(authorization.get(*field)?)).collect()
+    let of = |names: &[&str]| -> Vec<&Value> {
+        names.iter().filter_map(|field| authorization.get(*field)).collect()
+    };
+    let nested =
+        of(fields::SECRET_PAIRS).into_iter().filter_map(Value::as_object).flat_map(JsonObject::values);
+    of(fields::SECRETS).into_iter().chain(nested).filter_map(SecretRef::from_json).collect()
 }
 
 /// The origin that the host itself asks for tokens: that of `token_url`. Naming it there grants it to the host's
@@ -121,7 +127,7 @@ mod testing;
 #[cfg(test)]
 mod tests {
     use openact_core::{ErrorCode, secret::SecretRef};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::testing::{Played, Request, Secrets, answer, computed, made, ready, shown};
@@ -180,8 +186,11 @@ mod tests {
     #[test]
     fn references_are_those_of_secret_fields_alone() {
         let section = json!({"type": "hmac", "secret": {"$env": "A"}, "message": "vault://secret/app#/x",
-            "key_id": "vault://secret/app#/y"});
-        assert_eq!(references(section.as_object().unwrap()), [SecretRef::Env("A".into())]);
+            "key_id": "vault://secret/app#/y", "token_parameters": {"password": {"$env": "B"}, "tenant": "5"}});
+        assert_eq!(
+            references(section.as_object().unwrap()),
+            [SecretRef::Env("A".into()), SecretRef::Env("B".into())]
+        );
     }
 
     #[test]

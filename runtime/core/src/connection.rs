@@ -211,7 +211,7 @@ fn authorization_schema() -> Value {
         "token_url": {"type": "string", "format": "uri"}, "client_id": text, "client_secret": secret,
         "client_auth": {"enum": ["basic", "post"], "description": "how the client is named to the token endpoint (RFC 6749 section 2.3.1)"},
         "scope": {"type": ["string", "array"], "items": text, "x-aliases": ["scopes"]}, "audience": text, "resource": text,
-        "token_parameters": {"type": "object", "additionalProperties": {"type": "string"}, "description": "further fields of the token request"},
+        "token_parameters": {"type": "object", "additionalProperties": secret, "description": "further fields of the token request"},
         "access_key_id": text, "secret_access_key": secret, "session_token": secret, "region": text, "service": text,
         "secret": secret, "secret_encoding": {"enum": ["text", "base64", "hex"]},
         "algorithm": {"enum": algorithms},

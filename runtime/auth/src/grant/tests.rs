@@ -39,6 +39,10 @@ async fn what_a_client_asks_for() {
             json!({"scope": "s", "token_parameters": {"scope": "t", "tenant": "5"}}),
             "grant_type=client_credentials&scope=t&tenant=5",
         ),
+        (
+            json!({"token_parameters": {"password": {"$env": "SET"}, "none": null}}),
+            "grant_type=client_credentials&password=hunter2",
+        ),
     ] {
         let transport = good();
         asked(&client(fields), &transport).await.unwrap();
@@ -177,4 +181,27 @@ fn outside_a_runtime_there_is_an_error_and_no_panic() {
     let request = Request::new(Method::GET, "https://api.example.com/");
     let error = ready(computed(made).authenticate(request.view())).unwrap_err();
     assert_eq!(error.code, ErrorCode::Internal);
+}
+
+#[tokio::test]
+async fn c5_a_token_parameter_that_leads_to_nothing_fails_before_anything_is_asked() {
+    let transport = good();
+    let section = client(json!({"token_parameters": {"password": {"$env": "GONE"}}}));
+    let error = asked(&section, &transport).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::AuthRequired);
+    assert!(error.message.contains("authorization.token_parameters.password"), "{error}");
+    assert_eq!(transport.count(), 0);
+}
+
+#[tokio::test]
+async fn c1_an_error_code_that_echoes_a_token_parameter_is_not_told() {
+    for (password, told) in [("hunter2_canary", false), ("5", true)] {
+        let transport = Played::answers(move |_| {
+            answer(400, json!({"error": if told { "invalid_5" } else { "no_hunter2_canary" }}))
+        });
+        let error = asked(&client(json!({"token_parameters": {"password": password}})), &transport).await;
+        let message = error.unwrap_err().message.clone();
+        assert!(!message.contains("hunter2"), "{message}");
+        assert_eq!(message.contains("invalid_5"), told, "{message}");
+    }
 }
