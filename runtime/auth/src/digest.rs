@@ -138,6 +138,10 @@ impl Authenticator for Digest {
         Box::pin(async move { self.injections(request) })
     }
 
+    fn names(&self) -> Vec<String> {
+        vec![AUTHORIZATION.as_str().to_owned()]
+    }
+
     fn refused<'a>(
         &'a self,
         _: RequestView<'a>,

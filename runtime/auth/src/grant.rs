@@ -321,6 +321,10 @@ impl Authenticator for Granted {
         Box::pin(self.tokens.get(&self.grant, request.now))
     }
 
+    fn names(&self) -> Vec<String> {
+        vec![self.grant.placement.name()]
+    }
+
     fn refused<'a>(
         &'a self,
         _: RequestView<'a>,

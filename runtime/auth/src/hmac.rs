@@ -135,6 +135,10 @@ impl Authenticator for Hmac {
         Box::pin(async move { self.injections(request) })
     }
 
+    fn names(&self) -> Vec<String> {
+        self.headers.iter().map(|(name, _)| name.as_str().to_owned()).collect()
+    }
+
     fn refused<'a>(
         &'a self,
         _: RequestView<'a>,

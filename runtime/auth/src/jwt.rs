@@ -82,6 +82,10 @@ impl Authenticator for Jwt {
         Box::pin(async move { self.injections(request.now) })
     }
 
+    fn names(&self) -> Vec<String> {
+        vec![self.placement.name()]
+    }
+
     fn refused<'a>(
         &'a self,
         request: RequestView<'a>,

@@ -126,7 +126,7 @@ mod testing;
 
 #[cfg(test)]
 mod tests {
-    use openact_core::{ErrorCode, secret::SecretRef};
+    use openact_core::{ErrorCode, credential::Injection, secret::SecretRef};
     use serde_json::json;
 
     use super::*;
@@ -200,6 +200,39 @@ mod tests {
         assert_eq!(shown(json!({"token_url": url})).as_deref(), Some("https://id.example.com:8443"));
         assert_eq!(shown(json!({"token_url": "ftp://x"})), None);
         assert_eq!(shown(json!({})), None);
+    }
+
+    #[test]
+    fn the_names_told_beforehand_are_those_sent() {
+        let name = |injection: &Injection| match injection {
+            Injection::Header { name, .. } | Injection::Once { name, .. } | Injection::Plain { name, .. } => {
+                name.clone()
+            }
+            other => panic!("{other:?} is no header"),
+        };
+        for section in [
+            json!({"type": "aws_sigv4", "access_key_id": "a", "secret_access_key": "s", "session_token": "t",
+                "region": "r", "service": "s"}),
+            json!({"type": "aws_sigv4", "access_key_id": "a", "secret_access_key": "s", "region": "r", "service": "s"}),
+            json!({"type": "hmac", "secret": "s", "message": "{body}", "header": "X-Signature",
+                "headers": {"X-Time": "{timestamp}"}}),
+            json!({"type": "jwt", "algorithm": "HS256", "key": "k", "header": "X-Assertion"}),
+        ] {
+            let authenticator = computed(made(&section).unwrap());
+            let request = Request::new(http::Method::GET, "https://api.example.com/v1");
+            let sent = ready(authenticator.authenticate(request.view())).unwrap();
+            let mut sent: Vec<String> = sent.iter().map(name).collect();
+            let mut told = authenticator.names();
+            sent.sort();
+            told.sort();
+            assert_eq!(told, sent, "{section}");
+        }
+        for section in every_kind() {
+            let Some(Credential { kind: CredentialKind::Computed(it), .. }) = made(&section).unwrap() else {
+                continue;
+            };
+            assert!(!it.names().is_empty(), "{section}");
+        }
     }
 
     /// What a credential adds to a request, but for what is new each time.

@@ -25,6 +25,11 @@ impl Placement {
         })
     }
 
+    /// The header's name.
+    pub(crate) fn name(&self) -> String {
+        self.header.as_str().to_owned()
+    }
+
     pub(crate) fn injection(&self, token: &str) -> Result<Injection> {
         header(&self.header, prefixed(&self.prefix, token))
     }

@@ -138,6 +138,12 @@ impl Authenticator for SigV4 {
         Box::pin(async move { self.injections(request) })
     }
 
+    fn names(&self) -> Vec<String> {
+        let token = self.session_token.as_ref().map(|_| AMZ_TOKEN);
+        let names = [header::AUTHORIZATION, AMZ_DATE, AMZ_HASH].into_iter().chain(token);
+        names.map(|name| name.as_str().to_owned()).collect()
+    }
+
     fn refused<'a>(
         &'a self,
         _: RequestView<'a>,

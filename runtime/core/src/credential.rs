@@ -131,6 +131,9 @@ pub trait Authenticator: Send + Sync + fmt::Debug {
     /// What to add to `request`. The same `Arc` again means that nothing changed.
     fn authenticate<'a>(&'a self, request: RequestView<'a>) -> BoxFuture<'a, Result<Arc<[Injection]>>>;
 
+    /// The headers it may add, in lower case, as far as that is known before a request is there.
+    fn names(&self) -> Vec<String>;
+
     /// The other system refused `sent` with 401 (`headers` are its answer's). Says whether a second attempt would be
     /// made with something else. At most one is made, and only of a request that may be sent twice, unless
     /// [`Authenticator::begins_refused`].

@@ -49,7 +49,9 @@ impl BoundCredential {
     /// What it adds, by name, for people.
     pub(crate) fn names(&self) -> Vec<String> {
         match &self.kind {
-            CredentialKind::Computed(_) => vec!["made when the request is sent".to_owned()],
+            CredentialKind::Computed(authenticator) => {
+                authenticator.names().iter().map(|name| format!("header {name}")).collect()
+            }
             CredentialKind::Fixed(injections) => injections
                 .iter()
                 .map(|injection| match injection {
