@@ -14,7 +14,7 @@ use openact_core::{
     connection::ConnectionParts,
     merge::merge,
     policies::Policies,
-    schema::{Schema, SchemaView, nearest},
+    schema::{Mismatch, Schema, SchemaView, nearest},
     secret::{SecretRef, take_secrets, visit_secrets},
 };
 use serde_json::{Value, json};
@@ -280,16 +280,39 @@ fn check_own(
             continue;
         }
         let found = config.pointer(&mismatch.pointer);
-        let is_scalar = found.is_some_and(|value| value.is_number() || value.is_boolean());
-        let wants_text =
-            is_scalar && mismatch.message.contains("of type") && mismatch.message.contains("\"string\"");
-        let hint = wants_text.then(|| "put the value in quotes".to_owned());
+        let (said, hint) = advice(&mismatch, found, view);
         let message = if pointer.is_empty() {
-            mismatch.message
+            said
         } else {
-            format!("'{}': {}", shown(&walk.written_key(&pointer)), mismatch.message)
+            format!("'{}': {said}", shown(&walk.written_key(&pointer)))
         };
         walk.report(&pointer, message, hint);
+    }
+}
+
+/// The message of a mismatch, and what to do about it.
+fn advice(mismatch: &Mismatch, found: Option<&Value>, view: &SchemaView<'_>) -> (String, Option<String>) {
+    let mut message = mismatch.message.clone();
+    let is_scalar = found.is_some_and(|value| value.is_number() || value.is_boolean());
+    if is_scalar && message.contains("of type") && message.contains("\"string\"") {
+        return (message, Some("put the value in quotes".to_owned()));
+    }
+    let Some(view) = view.at(&mismatch.pointer) else { return (message, None) };
+    let (choices, needed) = (view.choices(), view.at_least_one_of());
+    match found {
+        Some(Value::String(text)) if !choices.is_empty() && !choices.contains(&text.as_str()) => {
+            if let Some(meant) = nearest(text, choices.iter().copied()) {
+                message.push_str(&format!("; did you mean '{meant}'?"));
+            }
+            (message, Some(format!("one of {}", choices.join(", "))))
+        }
+        Some(Value::Object(object)) if needed.iter().all(|name| !object.contains_key(*name)) => {
+            if !needed.is_empty() {
+                message = format!("set {}", needed.join(" or "));
+            }
+            (message, None)
+        }
+        _ => (message, None),
     }
 }
 

@@ -123,6 +123,30 @@ impl<'a> SchemaView<'a> {
         !said
     }
 
+    /// The view of the place at a JSON Pointer below this one; none if not known.
+    pub fn at(&self, pointer: &str) -> Option<Self> {
+        pointer.split('/').skip(1).try_fold(self.clone(), |view, segment| {
+            let name = segment.replace("~1", "/").replace("~0", "~");
+            view.property(&name).or_else(|| view.item())
+        })
+    }
+
+    /// The texts that the value here may be (`enum`); empty if it is not one of a list.
+    pub fn choices(&self) -> Vec<&'a str> {
+        let list = self.nodes.iter().find_map(|node| node.get("enum")?.as_array());
+        list.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
+    /// The properties of which at least one must be there (`anyOf` of one `required` each); empty if there is no such
+    /// rule.
+    pub fn at_least_one_of(&self) -> Vec<&'a str> {
+        let names = |node: &&'a Value| -> Option<Vec<&'a str>> {
+            let parts = node.get("anyOf")?.as_array()?;
+            parts.iter().map(|part| part.get("required")?.get(0)?.as_str()).collect()
+        };
+        self.nodes.iter().find_map(names).unwrap_or_default()
+    }
+
     /// Whether the value here is a secret (`writeOnly`).
     pub fn is_write_only(&self) -> bool {
         self.nodes.iter().any(|node| node.get("writeOnly") == Some(&Value::Bool(true)))

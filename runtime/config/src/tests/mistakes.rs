@@ -151,3 +151,17 @@ fn an_action_that_contradicts_its_connection_is_a_mistake_of_the_file() {
     assert_eq!(mistakes(&file("1000")), ["5:7 timeout.read_ms (5000) is above timeout.total_ms (1000)"]);
     assert_eq!(read(&file("5000")).actions.len(), 1);
 }
+
+#[test]
+fn a_wrong_choice_is_told_the_right_ones() {
+    let file = |fields: &str| {
+        format!("connectors:\n  http:\n    connections:\n      c: {{ base_url: https://h, {fields} }}\n")
+    };
+    let error = refused(&file("authorization: { type: beerer, token: t }"), Format::Yaml);
+    assert!(error.message.ends_with("did you mean 'bearer'?"), "{error}");
+    let kinds =
+        "one of none, bearer, api_key, basic, digest, oauth2_client_credentials, aws_sigv4, hmac, jwt";
+    assert_eq!(error.hint.as_deref(), Some(kinds));
+    let found = mistakes(&file("rate_limit: {}"));
+    assert!(found[0].ends_with("'rate_limit': set requests or concurrency"), "{found:?}");
+}
