@@ -209,8 +209,9 @@ fn of_host(
     });
     let mut path = Vec::new();
     leaves(&merged, false, &mut path, &mut |path, leaf| {
-        // Shown with what is in force, below; what is not there is a secret or has no default.
-        if !in_force.iter().any(|(known, _)| known == path) {
+        // Shown with what is in force, below; what is not there is a secret or has no default. Without sections the whole
+        // is a leaf.
+        if !path.is_empty() && !in_force.iter().any(|(known, _)| known == path) {
             let mut setting = setting(path, leaf, &layers);
             if setting.path == "retry" {
                 setting.path = "retry.preset".into();
