@@ -65,7 +65,7 @@ async fn fetch(openact: &Shared, reference: &SecretRef) -> Result<Option<SecretS
     let egress = EgressGrants::new(vec![origin]);
     let transport = openact.engine.transport(HttpSettings { egress, ..HttpSettings::default() })?;
     let exchange = Exchange { method: Method::GET, url, headers, body: Bytes::new() };
-    let answer = transport.exchange(exchange).await.map_err(|error| error.context("the vault"))?;
+    let answer = transport.exchange(exchange).await.map_err(unreached)?;
     match answer.status {
         StatusCode::OK => {}
         StatusCode::NOT_FOUND => return Ok(None),
@@ -90,6 +90,19 @@ async fn fetch(openact: &Shared, reference: &SecretRef) -> Result<Option<SecretS
         )
     })?;
     value(&data, pointer.as_deref(), &format!("{mount}/{path}"))
+}
+
+/// The settings of a connection, which a failure of its own requests names, have no effect on the way to the vault.
+fn unreached(error: Error) -> Error {
+    let error = error.context("the vault");
+    let names_connection = error.hint.as_ref().is_some_and(|hint| hint.contains("tls"));
+    match names_connection {
+        true => error.hint(
+            "VAULT_ADDR names the vault; its certificate must be for that name and by an authority that the system \
+             openact runs on trusts",
+        ),
+        false => error,
+    }
 }
 
 /// `VAULT_ADDR/v1/MOUNT/data/PATH`
@@ -139,6 +152,18 @@ mod tests {
         assert_eq!(url("http://vault/prefix/"), "http://vault/prefix/v1/secret/data/app/db%20x");
         assert!(location("vault:8200", "m", "p").is_err());
         assert!(location("https://u:p@vault", "m", "p").is_err());
+    }
+
+    #[test]
+    fn what_is_advised_of_a_vault_has_an_effect_on_it() {
+        let failed = |hint: &str| Error::new(ErrorCode::NetworkError, "x").hint(hint);
+        let advised = |hint: &str| unreached(failed(hint)).hint.clone().unwrap();
+        for of_connection in
+            ["add to the connection: network: { tls: { ca: PEM } }", "set network.tls.server_name"]
+        {
+            assert!(advised(of_connection).contains("VAULT_ADDR"), "{of_connection}");
+        }
+        assert_eq!(advised("another"), "another");
     }
 
     #[test]
