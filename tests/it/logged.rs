@@ -4,9 +4,10 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
+use tracing::Dispatch;
 use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt};
 
 /// See the module. The tests' runtimes have one thread, so that is where everything happens.
@@ -36,15 +37,20 @@ impl<'a> MakeWriter<'a> for Sink {
     }
 }
 
+/// Writes everything to `writer`.
+fn verbose(writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) -> Dispatch {
+    let level = tracing_subscriber::filter::LevelFilter::TRACE;
+    tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(writer).finish().into()
+}
+
 impl Logged {
     pub(crate) fn start() -> Self {
+        // With one subscriber in the process, a place in the code is switched off for good if the first thread to come
+        // by has none: another test's. With two, both are asked.
+        static SECOND: LazyLock<Dispatch> = LazyLock::new(|| verbose(io::sink));
+        LazyLock::force(&SECOND);
         let text = Sink::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-            .with_ansi(false)
-            .with_writer(text.clone())
-            .finish();
-        Self { text, _guard: subscriber.set_default() }
+        Self { _guard: verbose(text.clone()).set_default(), text }
     }
 
     /// Everything so far.

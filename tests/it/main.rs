@@ -9,6 +9,7 @@
 
 mod architecture;
 mod bodies;
+mod canaries;
 mod chaos;
 mod chaos_calls;
 mod cli;
