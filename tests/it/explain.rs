@@ -170,7 +170,13 @@ async fn c1_no_secret_is_in_what_is_told_and_nothing_is_dialled() {
         assert_eq!(shown["credential"]["type"], authorization["type"]);
         assert_eq!(shown["credential"]["error"], Value::Null, "{shown}");
         assert_eq!(shown["request"]["url"], format!("{}/x", upstream.url()));
-        assert!(shown["request"]["credential"][0].is_string(), "{shown}");
+        let names = shown["request"]["credential"].as_array().unwrap();
+        let is_named = |name: &Value| {
+            ["header ", "query parameter ", "cookie "]
+                .iter()
+                .any(|kind| name.as_str().unwrap().starts_with(kind))
+        };
+        assert!(!names.is_empty() && names.iter().all(is_named), "{shown}");
         assert_eq!(upstream.connections(), 0, "{authorization}");
     }
     // The canary is used where it is not only told about.
@@ -275,11 +281,67 @@ async fn c5_a_dry_run_does_without_a_credential_that_is_missing_and_says_so() {
     let error = &request["credential"]["error"];
     assert_eq!(error["code"], "auth_required");
     assert!(error["message"].as_str().unwrap().contains("GONE") && error["hint"].is_string(), "{error}");
-    let shown = explained(&openact, "http/get", json!({})).await.to_json();
+    let explanation = explained(&openact, "http/get", json!({})).await;
+    // Neither the connection nor the action has a section of the host.
+    let settings = &explanation.configuration;
+    assert!(settings.iter().all(|setting| !setting.path.is_empty()), "{settings:?}");
+    let shown = explanation.to_json();
     assert_eq!(shown["credential"]["error"]["code"], "auth_required");
     // The call itself fails as ever.
     assert_eq!(failure(&openact, "http/get", json!({})).await.0.code, ErrorCode::AuthRequired);
     assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn c1_a_token_parameter_is_sealed_and_sent() {
+    let upstream =
+        Upstream::json(r#"{"access_token": "t0ken-of-the-endpoint", "token_type": "Bearer"}"#).await;
+    let folder = tempfile::tempdir().unwrap();
+    let connection = json!({"base_url": upstream.url(), "authorization": {
+        "type": "oauth2_client_credentials", "token_url": upstream.url() + "/token", "client_id": "c",
+        "client_secret": "s3cret", "token_parameters": {"tenant": "5", "password": "${CANARY}"},
+    }});
+    let openact = support::builder(folder.path(), &[("CANARY", CANARY)])
+        .config_text(config("http", connection, json!({"get": {"path": "/x"}})), Format::Json)
+        .build()
+        .await
+        .unwrap();
+    value(&openact, "http/get", json!({})).await;
+    let received = upstream.received();
+    let asked = String::from_utf8_lossy(&received[0].body).into_owned();
+    let field = url::form_urlencoded::parse(asked.as_bytes()).find(|(name, _)| name == "password");
+    assert_eq!(field.unwrap().1, CANARY, "{asked}");
+    let export = openact.export(&tenant(), &[], Format::Yaml).await.unwrap();
+    assert!(export.contains("token_parameters"), "{export}");
+    assert_absent("the export", export.as_bytes());
+    let shown = openact.show(&tenant(), "http/c").await.unwrap();
+    assert_absent("show", shown.to_json().to_string().as_bytes());
+    openact.close().await.unwrap();
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            assert_absent(&path.display().to_string(), &std::fs::read(&path).unwrap());
+            files += 1;
+        }
+    }
+    assert!(files > 0);
+}
+
+#[tokio::test]
+async fn c3_a_check_that_went_without_the_credential_says_so() {
+    let upstream = Upstream::json("{}").await;
+    for (prefix, is_noted) in [("/api/v1", true), ("/api", false)] {
+        let connection = json!({"base_url": upstream.url() + "/api",
+            "authorization": {"type": "bearer", "token": "t0ken", "path_prefix": prefix}});
+        let openact = http(connection, json!({"get": {"path": "/x"}})).await;
+        let report = openact.check_connection(&tenant(), "http/c").await.unwrap().to_json();
+        assert_eq!(report["status"], "ok", "{report}");
+        let note = report["note"].as_str().unwrap_or_default();
+        assert_eq!(note.contains("without the credential"), is_noted, "{report}");
+        let sent = upstream.received().last().unwrap().header("authorization").len();
+        assert_eq!(sent == 0, is_noted, "{prefix}");
+    }
 }
 
 #[tokio::test]
@@ -654,7 +716,9 @@ async fn the_command_checks_and_its_exit_code_sums_up() {
     let none = run(home.path(), &["check", "--all", "--connector", "other"]).await;
     assert_eq!((none.status.code(), stdout(&none)), (Some(0), "[]\n".to_owned()));
     for wrong in [&["check"][..], &["check", "x", "--all"], &["check", "x", "--connector", "http"]] {
-        assert_eq!(run(home.path(), wrong).await.status.code(), Some(2), "{wrong:?}");
+        let output = run(home.path(), wrong).await;
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+        assert!(stderr(&output).contains("--all"), "{wrong:?}: {}", stderr(&output));
     }
     let unknown = run(home.path(), &["check", "wrks"]).await;
     assert_eq!((unknown.status.code(), stdout(&unknown)), (Some(4), String::new()));

@@ -4,7 +4,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use openact::{Capability, ConnectorName, Name, SecretName, Tenant, settings};
 
 /// Run actions against other systems through sandboxed WebAssembly connectors.
@@ -199,13 +199,13 @@ pub(crate) struct Explain {
   openact check --all --connector http --format json | jq '.[] | select(.ok == false)'
   openact check --all --config connectors.yaml
 
-The exit code is 0 if all is well, else that of the first connection that does not work.")]
+The exit code is 0 if all is well, else that of the first connection that does not work.", group(ArgGroup::new("which").required(true)))]
 pub(crate) struct Check {
     /// connector/name, connector/name@vN, a name alone, or a TRN
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    #[arg(group = "which")]
     pub(crate) connection: Option<String>,
     /// Every connection, several at a time
-    #[arg(long)]
+    #[arg(long, group = "which")]
     pub(crate) all: bool,
     /// With --all: only of this connector
     #[arg(long, value_name = "NAME", requires = "all", conflicts_with = "connection", value_parser = ConnectorName::canonical)]

@@ -222,6 +222,10 @@ fn header_map(headers: Option<&Value>) -> HeaderMap {
     map
 }
 
+/// What to do about a stored credential that cannot be used.
+pub(crate) const AUTH_REF_HINT: &str = "a valid stored credential of that name is missing; the flows that create one come in a \
+     later version: until then use authorization in place of auth_ref";
+
 /// The access token that `auth_ref` names: `provider/user`, or its TRN.
 async fn stored_token(openact: &Shared, tenant: &Tenant, reference: &str) -> Result<SecretString> {
     let bad = || {
@@ -238,7 +242,7 @@ async fn stored_token(openact: &Shared, tenant: &Tenant, reference: &str) -> Res
     };
     let missing = |what: &str| {
         Error::auth_required(format!("the stored credential {}/{} {what}", trn.provider, trn.user()))
-            .hint("authorise the connection anew")
+            .hint(AUTH_REF_HINT)
     };
     if trn.tenant != *tenant {
         return Err(missing("does not exist"));
@@ -422,6 +426,8 @@ mod tests {
     async fn c5_a_stored_credential_that_is_missing_or_over_fails_before_any_dial() {
         let (url, mut heads) = upstream().await;
         let openact = with_auth_ref(&url, "github/alice").await;
+        let missing = openact.run("http/get", json!({})).await.unwrap_err();
+        assert!(missing.hint.as_deref().unwrap().contains("later version"), "{missing:?}");
         let code = async || openact.run("http/get", json!({})).await.unwrap_err().code;
         assert_eq!(code().await, ErrorCode::AuthRequired);
         let over = Timestamp::now() - jiff::SignedDuration::from_secs(1);

@@ -11,8 +11,10 @@ use std::{
 use openact_core::{
     ConnectionTrn, ConnectorName, Error, ErrorCode, Result, Tenant,
     connection::{ConnectionParts, ConnectionRecord},
+    credential::Binding,
     limits::CHECKS_AT_ONCE,
     policies::Policies,
+    policy::Origin,
     run::{HostCall, RunId},
     secret::SecretRef,
     trn::{Connection, Reference},
@@ -20,8 +22,13 @@ use openact_core::{
 use openact_engine::{Call, CallKind, CallReport};
 use serde_json::{Value, json, value::RawValue};
 use tokio::{sync::Semaphore, task::JoinSet};
+use url::Url;
 
-use crate::{Json, OpenAct, Shared, access::Access, find::find};
+use crate::{
+    Json, OpenAct, Shared,
+    access::{AUTH_REF_HINT, Access},
+    find::find,
+};
 
 /// What came of checking one connection.
 #[derive(Debug)]
@@ -34,6 +41,8 @@ pub struct CheckReport {
     pub duration: Duration,
     /// What was asked of the other system.
     pub host_calls: Vec<HostCall>,
+    /// What the outcome does not tell.
+    pub note: Option<&'static str>,
 }
 
 /// See [`CheckReport`].
@@ -83,6 +92,9 @@ impl CheckReport {
         };
         if let Value::Object(report) = &mut report {
             report.insert(key.into(), what);
+            if let Some(note) = self.note {
+                report.insert("note".into(), note.into());
+            }
             report.insert("duration_ms".into(), json!(self.duration.as_micros() as f64 / 1000.0));
             report.insert("host_calls".into(), json!(self.host_calls));
         }
@@ -131,11 +143,31 @@ async fn check(openact: &Shared, connection: ConnectionRecord) -> CheckReport {
         Err(error) => (Err(error), Vec::new()),
     };
     CheckReport {
+        note: went_without_credential(&connection, &host_calls).then_some(
+            "checked without the credential: authorization.path_prefix does not cover what was asked",
+        ),
         outcome: outcome(result, &connection),
         connection: connection.trn,
         duration: started.elapsed(),
         host_calls,
     }
+}
+
+/// Whether there is a credential that no request got, since none was for a path below `path_prefix`.
+fn went_without_credential(connection: &ConnectionRecord, calls: &[HostCall]) -> bool {
+    let text = |field: &str| connection.config.get("authorization")?.get(field)?.as_str();
+    let Some(prefix) = text("path_prefix").filter(|_| text("type") != Some("none")) else { return false };
+    let gets_it = |call: &HostCall| {
+        let url = call.target.split_once(' ').and_then(|(_, url)| Url::parse(url).ok());
+        url.is_some_and(|url| {
+            Origin::of(&url).is_some_and(|origin| {
+                let binding = Binding { origin: origin.clone(), path_prefix: Some(prefix.to_owned()) };
+                binding.covers(&origin, &url)
+            })
+        })
+    };
+    let mut sent = calls.iter().filter(|call| call.function == "http.send").peekable();
+    sent.peek().is_some() && !sent.any(gets_it)
 }
 
 async fn ask(openact: &Shared, connection: &ConnectionRecord) -> Result<CallReport> {
@@ -192,7 +224,7 @@ fn credential_hint(connection: &ConnectionRecord) -> String {
     let Some(section) = section.filter(|section| section.get("type").is_some_and(|kind| kind != "none"))
     else {
         return match connection.config.get("auth_ref") {
-            Some(_) => "authorise the connection anew".into(),
+            Some(_) => AUTH_REF_HINT.into(),
             None => "the connection has no authorization: add one".into(),
         };
     };

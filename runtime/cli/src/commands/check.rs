@@ -33,11 +33,14 @@ pub(crate) async fn check(app: &App, args: args::Check) -> Result<Output> {
 }
 
 fn row(report: &CheckReport) -> Vec<String> {
-    let what = match &report.outcome {
+    let mut what = match &report.outcome {
         CheckOutcome::Works(result) => result.to_string(),
         CheckOutcome::Fails(error) => told(error),
         CheckOutcome::Unchecked => "this connector cannot check a connection".to_owned(),
     };
+    if let Some(note) = report.note {
+        what = format!("{what}; {note}");
+    }
     let ms = format!("{:.1}", report.duration.as_micros() as f64 / 1000.0);
     vec![report.connection.short(), report.status().to_owned(), ms, what]
 }
