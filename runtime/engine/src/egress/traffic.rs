@@ -274,7 +274,8 @@ impl Traffic {
             };
             self.finish(entry, outcome, started);
             let Some(kept) = kept else { return sent };
-            let is_refused = matches!(&sent, Ok(answered) if answered.response.status() == StatusCode::UNAUTHORIZED);
+            let is_refused =
+                matches!(&sent, Ok(answered) if answered.response.status() == StatusCode::UNAUTHORIZED);
             if let (true, false, Ok(answered)) = (is_refused, was_refused, &sent) {
                 was_refused = true;
                 if self.mend_refusal(kept, answered, replayable).await? {
