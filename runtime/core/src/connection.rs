@@ -60,7 +60,7 @@ impl ConnectionParts {
         let mut defaults: JsonObject = section(&mut host, "defaults")?;
         let sections = [own, take_sections(&mut defaults)];
         // What is wrong with them is said when the connection is read, and not at its first call.
-        Policies::check_connection(&sections)?;
+        Policies::of(&sections)?;
         let mut origins = Vec::new();
         collect_origins(&Value::Object(guest.clone()), &manifest.connection_schema, &mut origins)?;
         visit_secrets(&mut guest, &SchemaView::new(&manifest.connection_schema), &mut |_, value| {

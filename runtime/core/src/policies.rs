@@ -117,7 +117,7 @@ pub struct Policies {
 
 impl Policies {
     /// Merges the sections of each layer, the weakest first, and reads them: a connection's, or those and an action's.
-    /// `limits.timeout_ms` of an action caps what its connection says, so that it contradicts nothing here.
+    /// `limits.timeout_ms` is a cap: a part above it just never comes to pass, and contradicts nothing.
     pub fn of<'a>(layers: impl IntoIterator<Item = &'a JsonObject>) -> Result<Self> {
         let policies = Self::merged(layers)?;
         let default = policies.limits.timeout_ms.is_none().then_some(DEFAULT_TOTAL);
@@ -125,20 +125,10 @@ impl Policies {
         Ok(policies)
     }
 
-    /// Reads the sections of a connection, as it is used by itself.
-    pub(crate) fn check_connection(sections: &[JsonObject; 2]) -> Result<()> {
-        Self::of(sections)?.check_limit()
-    }
-
     /// Reads the sections of an action whose connection is not at hand: only a total of its own bounds its parts.
     pub(crate) fn check_action(sections: &JsonObject) -> Result<()> {
         let policies = Self::merged([sections])?;
-        policies.timeout.check(policies.said_total())?;
-        policies.check_limit()
-    }
-
-    fn check_limit(&self) -> Result<()> {
-        self.timeout.check(self.limits.timeout_ms.map(|ms| ("limits.timeout_ms", ms)))
+        policies.timeout.check(policies.said_total())
     }
 
     fn said_total(&self) -> Option<(&'static str, u64)> {
@@ -333,16 +323,13 @@ mod tests {
             let layers: Vec<JsonObject> = layers.iter().cloned().map(object).collect();
             Policies::of(&layers).map(drop)
         };
-        let connection = |own: Value| Policies::check_connection(&[object(own), JsonObject::new()]);
+        let connection = |own: Value| whole(&[own]);
         let action = |own: Value| Policies::check_action(&object(own));
         let by_limit = json!({"timeout": {"connect_ms": 5_000}, "limits": {"timeout_ms": 1_000}});
         let long = json!({"timeout": {"connect_ms": 90_000}});
-        let limit = "timeout.connect_ms (5000) is above limits.timeout_ms (1000)";
         let default = "timeout.connect_ms (90000) is above timeout.total_ms as it is by default (60000)";
         let total = "timeout.connect_ms (90000) is above timeout.total_ms (1000)";
         for (refused, message) in [
-            (connection(by_limit.clone()), limit),
-            (action(by_limit), limit),
             (connection(long.clone()), default),
             (whole(&[json!({}), long.clone()]), default),
             (whole(&[long.clone(), json!({"timeout_ms": 1_000})]), total),
@@ -353,6 +340,9 @@ mod tests {
         let below = json!({"limits": {"timeout_ms": 1_000}});
         for fits in [
             connection(below.clone()),
+            // A limit caps; files of earlier versions have both.
+            connection(by_limit.clone()),
+            action(by_limit),
             connection(json!({"timeout": {"read_ms": 90_000}, "limits": {"timeout_ms": 90_000}})),
             // Its connection may say the total.
             action(long.clone()),
