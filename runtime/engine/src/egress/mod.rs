@@ -65,7 +65,7 @@ pub struct HttpSettings {
     pub connection_headers: HeaderMap,
 }
 
-/// What one action version may use of the outside. Built once and kept; secrets inside are zeroed when it goes.
+/// What one action version may use of the outside. Built once and kept, while the snapshot keeps the action version.
 pub struct Grants {
     pub(crate) egress: EgressGrants,
     pub(crate) policies: Policies,
