@@ -173,12 +173,17 @@ impl Traffic {
         .hint("raise limits.request_bytes of the action or connection"))
     }
 
-    /// Sends one request of the guest, and follows its redirects if it asks for that.
-    pub(crate) async fn send(self: &Arc<Self>, mut request: Outgoing) -> Result<Incoming> {
+    /// Sends one request of the guest, and follows its redirects if it asks for that. `origin` is what
+    /// [`Traffic::permit`] gave for its URL.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        mut origin: Origin,
+        mut request: Outgoing,
+    ) -> Result<Incoming> {
         let policy = &self.grants.policies.headers;
         let mut hops = 0;
         loop {
-            let origin = self.admit(&mut request)?;
+            self.admit(&mut request, &origin)?;
             if self.dry_run {
                 return Err(self.describe(&request, &origin));
             }
@@ -209,6 +214,7 @@ impl Traffic {
                 let message = format!("{target}: more than {} redirects", policy.max_redirects);
                 return Err(limit_error("redirects", message));
             }
+            origin = self.permit(&next.url)?;
             request = next;
         }
     }
@@ -218,13 +224,12 @@ impl Traffic {
         self.unless_denied(self.grants.egress.check(url))
     }
 
-    /// The policy's word on a request, and its headers as they may leave. What fails here was never dialled.
-    fn admit(&self, request: &mut Outgoing) -> Result<Origin> {
-        let origin = self.permit(&request.url)?;
+    /// The policy's word on a request's headers, and what the host adds to them. What fails here was never dialled.
+    fn admit(&self, request: &mut Outgoing, origin: &Origin) -> Result<()> {
         let policy = &self.grants.policies.headers;
         let none = HeaderMap::new();
         // The connection's headers are for its own origin; where another is reached, none of them is put back (E8).
-        let own = if self.grants.is_own(&origin) { &self.grants.connection_headers } else { &none };
+        let own = if self.grants.is_own(origin) { &self.grants.connection_headers } else { &none };
         let dropped = self.unless_denied(policy.apply(own, &mut request.headers))?;
         for name in dropped {
             tracing::warn!(target: "openact::egress", header = %name, "left out by http_policy");
@@ -235,7 +240,7 @@ impl Traffic {
         // Only what the host decodes, so that every answer can be searched. A range of a coded answer decodes to nothing.
         let is_range = request.headers.contains_key(header::RANGE);
         request.headers.insert(header::ACCEPT_ENCODING, if is_range { IDENTITY } else { ENCODINGS });
-        Ok(origin)
+        Ok(())
     }
 
     /// Notes a denial in the call's record.

@@ -53,7 +53,7 @@ impl HostView<'_> {
     async fn exchange(&mut self, request: wit::Request) -> Result<wit::Response> {
         self.require(Capability::Http)?;
         let url = parse_url(&request.url)?;
-        self.0.traffic.permit(&url)?;
+        let origin = self.0.traffic.permit(&url)?;
         let outgoing = Outgoing {
             method: method(&request.method)?,
             url,
@@ -62,7 +62,7 @@ impl HostView<'_> {
             credential: request.credential == CredentialUse::Connection,
             follow: request.redirects == RedirectPolicy::Follow,
         };
-        let incoming = self.0.traffic.send(outgoing).await?;
+        let incoming = self.0.traffic.send(origin, outgoing).await?;
         let headers = incoming
             .headers
             .iter()

@@ -81,7 +81,7 @@ async fn exchange(
 ) -> openact_core::Result<http::Response<WasiBody>> {
     let (mut head, body) = request.into_parts();
     let url = parse_url(&head.uri.to_string())?;
-    traffic.permit(&url)?;
+    let origin = traffic.permit(&url)?;
     // It was checked against the body; the one that is sent is made from the body.
     head.headers.remove(http::header::CONTENT_LENGTH);
     let mut body = whole(traffic, body).await?;
@@ -94,7 +94,7 @@ async fn exchange(
         // A library of the guest's follows redirects itself, and each comes through here again.
         follow: false,
     };
-    let Incoming { status, headers, body } = traffic.send(outgoing).await?;
+    let Incoming { status, headers, body } = traffic.send(origin, outgoing).await?;
     let parts = futures_util::stream::unfold(Some((body, traffic.clone())), |state| async move {
         let (mut body, traffic): (Body, Arc<Traffic>) = state?;
         match body.next(HTTP_READ_BYTES_MAX as usize).await {
