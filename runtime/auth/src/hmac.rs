@@ -43,7 +43,7 @@ use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use openact_core::{
     Error, Result,
     credential::{Authenticator, BoxFuture, Injection, RequestView},
@@ -137,16 +137,6 @@ impl Authenticator for Hmac {
 
     fn names(&self) -> Vec<String> {
         self.headers.iter().map(|(name, _)| name.as_str().to_owned()).collect()
-    }
-
-    fn refused<'a>(
-        &'a self,
-        _: RequestView<'a>,
-        _: &'a [Injection],
-        _: &'a HeaderMap,
-    ) -> BoxFuture<'a, Result<bool>> {
-        // Nothing but the time would be another.
-        Box::pin(async { Ok(false) })
     }
 }
 

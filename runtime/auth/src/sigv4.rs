@@ -143,16 +143,6 @@ impl Authenticator for SigV4 {
         let names = [header::AUTHORIZATION, AMZ_DATE, AMZ_HASH].into_iter().chain(token);
         names.map(|name| name.as_str().to_owned()).collect()
     }
-
-    fn refused<'a>(
-        &'a self,
-        _: RequestView<'a>,
-        _: &'a [Injection],
-        _: &'a HeaderMap,
-    ) -> BoxFuture<'a, Result<bool>> {
-        // Nothing but the time would be another.
-        Box::pin(async { Ok(false) })
-    }
 }
 
 fn sign(key: &[u8], data: &[u8]) -> hmac::Tag {
