@@ -117,17 +117,9 @@ pub(crate) enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
+/// What an action is called with, and where it comes from.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  openact run http/get-user --set login=octocat
-  openact run http/create-issue --input @issue.json --set labels='[\"bug\"]'
-  echo '{\"login\": \"octocat\"}' | openact run http/get-user --input -
-  openact run http/get-user --config connectors.yaml --show-run
-  openact run http/get-logo --format raw --output logo.png
-  openact run http/list-issues --stream | jq .title")]
-pub(crate) struct Run {
-    /// connector/name, connector/name@vN, a name alone, or a TRN
-    pub(crate) action: String,
+pub(crate) struct CallArgs {
     /// The input: JSON, @FILE, or - for standard input
     #[arg(long, value_name = "JSON|@FILE|-")]
     pub(crate) input: Option<String>,
@@ -140,6 +132,21 @@ pub(crate) struct Run {
     /// With --config or --config-json: a connector's .wasm file to use beside the bundled ones
     #[arg(long, value_name = "FILE")]
     pub(crate) connector: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  openact run http/get-user --set login=octocat
+  openact run http/create-issue --input @issue.json --set labels='[\"bug\"]'
+  echo '{\"login\": \"octocat\"}' | openact run http/get-user --input -
+  openact run http/get-user --config connectors.yaml --show-run
+  openact run http/get-logo --format raw --output logo.png
+  openact run http/list-issues --stream | jq .title")]
+pub(crate) struct Run {
+    /// connector/name, connector/name@vN, a name alone, or a TRN
+    pub(crate) action: String,
+    #[command(flatten)]
+    pub(crate) call: CallArgs,
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -178,18 +185,8 @@ pub(crate) struct Source {
 pub(crate) struct Explain {
     /// A run id, or an action: connector/name, connector/name@vN, a name alone, or a TRN
     pub(crate) reference: String,
-    /// The input: JSON, @FILE, or - for standard input
-    #[arg(long, value_name = "JSON|@FILE|-")]
-    pub(crate) input: Option<String>,
-    /// One field of the input, over --input; a.b=1 reaches inside, what is not JSON is text, and so is a number that JSON
-    /// writes otherwise (1234e5)
-    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
-    pub(crate) set: Vec<(String, String)>,
     #[command(flatten)]
-    pub(crate) source: Source,
-    /// With --config or --config-json: a connector's .wasm file to use beside the bundled ones
-    #[arg(long, value_name = "FILE")]
-    pub(crate) connector: Vec<PathBuf>,
+    pub(crate) call: CallArgs,
 }
 
 #[derive(Args, Debug)]

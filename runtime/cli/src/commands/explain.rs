@@ -17,11 +17,11 @@ use crate::{
 const SHOWN_MAX: usize = 72;
 
 pub(crate) async fn explain(app: &App, args: args::Explain) -> Result<Output> {
-    let input = match (&args.input, args.set.is_empty()) {
+    let input = match (&args.call.input, args.call.set.is_empty()) {
         (None, true) => None,
-        _ => Some(input::read(args.input, &args.set).await?),
+        _ => Some(input::read(args.call.input, &args.call.set).await?),
     };
-    let openact = opened(app, &args.source, &args.connector).await?;
+    let openact = opened(app, &args.call.source, &args.call.connector).await?;
     let explanation = openact.explain(&app.settings.tenant, &args.reference, input).await?;
     Ok(Output::Lines(lines(&explanation), explanation.to_json()))
 }

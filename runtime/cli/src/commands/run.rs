@@ -21,8 +21,8 @@ use crate::{
 
 pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
     // Read first: a mistake in the input should not have to wait for a database.
-    let input = input::read(args.input.clone(), &args.set).await?;
-    let openact = opened(app, &args.source, &args.connector).await?;
+    let input = input::read(args.call.input.clone(), &args.call.set).await?;
+    let openact = opened(app, &args.call.source, &args.call.connector).await?;
     let (items, printed) = if args.stream { stream() } else { (None, None) };
     let request = Request {
         tenant: app.settings.tenant.clone(),
