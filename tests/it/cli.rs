@@ -12,6 +12,8 @@ use support::{
     upstream::{Answer, Upstream},
 };
 
+use crate::setup::assert_fails;
+
 const TOKEN: &str = "canary-7f3a9c-token";
 
 /// The seed's example, with another `base_url`.
@@ -54,18 +56,6 @@ async fn run(home: &Path, args: &[&str]) -> Output {
 
 fn json_of(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
-
-/// Every failure: its code, its message, and nothing on standard output.
-#[track_caller]
-fn assert_fails(output: &Output, code: i32, parts: &[&str]) {
-    let text = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    assert_eq!(stdout(output), "");
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is not in:\n{text}");
-    }
-    assert!(!text.contains(TOKEN), "{text}");
 }
 
 #[track_caller]
@@ -135,6 +125,7 @@ async fn an_unset_variable_is_named_with_its_file_and_line() {
         let mut command = openact(home.path());
         command.args(args);
         assert_fails(
+            TOKEN,
             &finished(command).await,
             3,
             &["error[invalid_config]", "GITHUB_TOKEN", &format!("{file}:10:")],
@@ -187,7 +178,7 @@ async fn mistakes_in_the_arguments_and_names() {
     let file = actions_file(home.path(), "http://127.0.0.1:9", &["get-user"]);
     let case = async |args: &[&str], code: i32, parts: &[&str]| {
         let args = [&["run", "--config", &file], args].concat();
-        assert_fails(&run(home.path(), &args).await, code, parts);
+        assert_fails(TOKEN, &run(home.path(), &args).await, code, parts);
     };
     case(
         &["http/get-user", "--input", "{\"a\": "],
@@ -229,7 +220,7 @@ async fn an_ambiguous_name_lists_its_candidates() {
     std::fs::write(&second, text.to_string()).unwrap();
     assert_succeeds(&run(home.path(), &["import", &file, second.to_str().unwrap()]).await);
     let output = run(home.path(), &["run", "get"]).await;
-    assert_fails(&output, 3, &["error[conflict]", "ambiguous", "http/get", &format!("{name}/get")]);
+    assert_fails(TOKEN, &output, 3, &["error[conflict]", "ambiguous", "http/get", &format!("{name}/get")]);
 }
 
 #[tokio::test]
@@ -282,7 +273,7 @@ async fn what_goes_wrong_on_the_way() {
             "--timeout",
             if action == "held" { "300ms" } else { "50s" },
         ];
-        assert_fails(&run(home.path(), &args).await, code, parts);
+        assert_fails(TOKEN, &run(home.path(), &args).await, code, parts);
     };
     let allow = format!("network: {{ allowed_hosts: [\"{}\"] }}", elsewhere.url());
     case("moved", 5, &["error[egress_denied]", "may not reach", &allow]).await;
@@ -321,10 +312,10 @@ async fn the_database_must_be_usable() {
     std::fs::write(&foreign, "this is no database, and must stay as it is").unwrap();
     let before = std::fs::read(&foreign).unwrap();
     let output = run(home.path(), &["run", "http/x", "--db", foreign.to_str().unwrap()]).await;
-    assert_fails(&output, 10, &["error[store_unavailable]"]);
+    assert_fails(TOKEN, &output, 10, &["error[store_unavailable]"]);
     assert_eq!(std::fs::read(&foreign).unwrap(), before);
     let output = run(home.path(), &["list", "actions", "--db", "/nonexistent/folder/x.db"]).await;
-    assert_fails(&output, 10, &["error[store_unavailable]", "/nonexistent/folder"]);
+    assert_fails(TOKEN, &output, 10, &["error[store_unavailable]", "/nonexistent/folder"]);
 }
 
 #[tokio::test]
@@ -364,7 +355,7 @@ async fn input_comes_from_arguments_files_and_standard_input() {
     assert_eq!(target(output), "/from-stdin?a=1");
 
     let missing = run(home.path(), &base).await;
-    assert_fails(&missing, 3, &["error[invalid_input]", "login"]);
+    assert_fails(TOKEN, &missing, 3, &["error[invalid_input]", "login"]);
     let before = upstream.received().len();
     let dry = run(home.path(), &[&base[..], &["--set", "login=a", "--dry-run"]].concat()).await;
     assert_succeeds(&dry);
@@ -421,11 +412,11 @@ async fn several_files_are_imported_all_or_none() {
     std::fs::write(&bad, "connectors:\n  http:\n    actions:\n      x: { connection: c, methd: GET }\n")
         .unwrap();
     let output = run(home.path(), &["import", &good, bad.to_str().unwrap()]).await;
-    assert_fails(&output, 3, &["methd", "bad.yaml:4:", "did you mean 'method'?"]);
+    assert_fails(TOKEN, &output, 3, &["methd", "bad.yaml:4:", "did you mean 'method'?"]);
     let listed = run(home.path(), &["list", "actions"]).await;
     assert_eq!(json_of(&listed), json!([]));
     let twice = run(home.path(), &["import", &good, &good]).await;
-    assert_fails(&twice, 3, &["earlier file"]);
+    assert_fails(TOKEN, &twice, 3, &["earlier file"]);
 }
 
 #[tokio::test]
@@ -435,7 +426,7 @@ async fn every_mistake_of_a_file_is_listed() {
     let text = "connectors:\n  http:\n    connections:\n      c: { base_url: \"http://h\", tmeout_ms: 1 }\n    actions:\n      x: { connection: c, methd: GET }\n";
     std::fs::write(&file, text).unwrap();
     let output = run(home.path(), &["import", file.to_str().unwrap()]).await;
-    assert_fails(&output, 3, &["tmeout_ms", "bad.yaml:4:", "also: ", "bad.yaml:6:", "methd"]);
+    assert_fails(TOKEN, &output, 3, &["tmeout_ms", "bad.yaml:4:", "also: ", "bad.yaml:6:", "methd"]);
 }
 
 #[tokio::test]
@@ -463,11 +454,16 @@ async fn lists_show_and_migrate() {
     assert_eq!(json_of(&shown)["trn"], "trn:openact:default:action/http/get-user@v1");
     let table = stdout(&run(home.path(), &["list", "actions", "--format", "table"]).await);
     assert!(table.starts_with("ACTION"), "{table}");
-    assert_fails(&run(home.path(), &["show", "get-usr"]).await, 4, &["did you mean 'http/get-user'?"]);
+    assert_fails(TOKEN, &run(home.path(), &["show", "get-usr"]).await, 4, &["did you mean 'http/get-user'?"]);
     let inspected = run(home.path(), &["connector", "inspect", "http"]).await;
     assert_eq!(json_of(&inspected)["source"], "bundled");
-    assert_fails(&run(home.path(), &["connector", "remove", "http"]).await, 3, &["part of OpenAct"]);
-    assert_fails(&run(home.path(), &["connector", "inspect", "htp"]).await, 4, &["did you mean 'http'?"]);
+    assert_fails(TOKEN, &run(home.path(), &["connector", "remove", "http"]).await, 3, &["part of OpenAct"]);
+    assert_fails(
+        TOKEN,
+        &run(home.path(), &["connector", "inspect", "htp"]).await,
+        4,
+        &["did you mean 'http'?"],
+    );
 }
 
 #[tokio::test]
@@ -541,7 +537,7 @@ async fn an_interrupted_run_exits_with_130() {
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
     let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
-    assert_fails(&output, 130, &["interrupted"]);
+    assert_fails(TOKEN, &output, 130, &["interrupted"]);
 }
 
 #[tokio::test]
@@ -574,7 +570,7 @@ async fn completions_know_the_commands() {
         }
     }
     let output = run(home.path(), &["completions", "tcsh"]).await;
-    assert_fails(&output, 2, &["tcsh"]);
+    assert_fails(TOKEN, &output, 2, &["tcsh"]);
     let help = run(home.path(), &["completions", "--help"]).await;
     assert!(stdout(&help).contains(".config/fish/completions"), "{help:?}");
 }

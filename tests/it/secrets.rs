@@ -19,6 +19,8 @@ use support::{
     upstream::{Answer, Upstream},
 };
 
+use crate::setup::assert_fails;
+
 const TOKEN: &str = "secret-t0k3n-canary";
 
 /// A user's home: their database, their key file.
@@ -97,17 +99,6 @@ impl Home {
     }
 }
 
-#[track_caller]
-fn assert_fails(output: &Output, code: i32, parts: &[&str]) {
-    let text = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    assert_eq!(stdout(output), "");
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is not in:\n{text}");
-    }
-    assert!(!text.contains(TOKEN), "{text}");
-}
-
 fn bearer(upstream: &Upstream) -> String {
     upstream.received().last().unwrap().header("authorization")[0].to_owned()
 }
@@ -118,7 +109,7 @@ async fn a_secret_comes_from_a_pipe_a_variable_or_a_file_and_is_used() {
     let home = Home::new();
     home.import(&upstream, json!({"$secret": "github-token"})).await;
     let missing = home.run(&["run", "get"]).await;
-    assert_fails(&missing, 6, &["github-token", "openact secret set"]);
+    assert_fails(TOKEN, &missing, 6, &["github-token", "openact secret set"]);
     assert!(upstream.received().is_empty());
 
     let file = home.path().join("value");
@@ -139,7 +130,7 @@ async fn a_secret_comes_from_a_pipe_a_variable_or_a_file_and_is_used() {
                 assert_eq!((ran.status.code(), bearer(&upstream)), (Some(0), format!("Bearer {value}")))
             }
             // One line break is cut and the other one is the value's, which no header can carry.
-            None => assert_fails(&ran, 6, &["cannot carry"]),
+            None => assert_fails(TOKEN, &ran, 6, &["cannot carry"]),
         }
     }
     let listed = home.run(&["secret", "list"]).await;
@@ -150,9 +141,14 @@ async fn a_secret_comes_from_a_pipe_a_variable_or_a_file_and_is_used() {
         &["secret", "set", "x"],
         &["secret", "set", "x", "--from-env", "NO"],
     ] {
-        assert_fails(&home.run(args).await, 3, &["secret set"].map(|_| ""));
+        assert_fails(TOKEN, &home.run(args).await, 3, &["secret set"].map(|_| ""));
     }
-    assert_fails(&home.run(&["secret", "set", "connection/http/c@v1#/x"]).await, 2, &["secret's name"]);
+    assert_fails(
+        TOKEN,
+        &home.run(&["secret", "set", "connection/http/c@v1#/x"]).await,
+        2,
+        &["secret's name"],
+    );
 }
 
 #[tokio::test]
@@ -180,9 +176,9 @@ async fn a_secret_in_use_is_not_deleted_by_mistake_and_a_change_reaches_other_pr
     let pointer = "/connectors/http/connections/c/authorization/token";
     assert_eq!(serde_json::from_str::<Value>(&exported).unwrap().pointer(pointer), Some(&token));
 
-    assert_fails(&home.run(&["secret", "delete", "mine"]).await, 3, &["http/c@v1", "--force"]);
+    assert_fails(TOKEN, &home.run(&["secret", "delete", "mine"]).await, 3, &["http/c@v1", "--force"]);
     assert_eq!(home.succeed(&["secret", "delete", "mine", "--force"]).await, json!({"deleted": "mine"}));
-    assert_fails(&home.run(&["secret", "delete", "mine"]).await, 4, &["there is no secret 'mine'"]);
+    assert_fails(TOKEN, &home.run(&["secret", "delete", "mine"]).await, 4, &["there is no secret 'mine'"]);
     running.close().await.unwrap();
 }
 
@@ -205,9 +201,9 @@ async fn a_secret_that_only_an_action_or_an_earlier_version_uses_is_in_use() {
     import(with("of-latest"), json!({})).await;
     openact.close().await.unwrap();
     let in_use = home.run(&["secret", "delete", "of-action"]).await;
-    assert_fails(&in_use, 3, &["is in use: action http/proxied@v1", "--force"]);
+    assert_fails(TOKEN, &in_use, 3, &["is in use: action http/proxied@v1", "--force"]);
     let in_use = home.run(&["secret", "delete", "of-earlier"]).await;
-    assert_fails(&in_use, 3, &["is in use: http/c@v1", "--force"]);
+    assert_fails(TOKEN, &in_use, 3, &["is in use: http/c@v1", "--force"]);
     // Version 2 has it, and nothing runs over that.
     home.succeed(&["secret", "delete", "of-nobody"]).await;
     home.succeed(&["secret", "delete", "of-action", "--force"]).await;
@@ -313,6 +309,7 @@ async fn assert_wrong_key(home: &Home, old: &[u8]) {
     for args in [&["run", "get"][..], &["secret", "set", "x", "--from-env", "PATH"], &["key", "rotate"]] {
         let output = home.run(args).await;
         assert_fails(
+            TOKEN,
             &output,
             10,
             &["error[store_unavailable]", "version 4 of the master key", "OPENACT_MASTER_KEY"],
@@ -355,7 +352,7 @@ async fn c8_a_rotation_that_is_killed_is_finished_by_the_next() {
     openact.close().await.unwrap();
 
     assert_eq!(home.succeed(&["run", "get"]).await["status_code"], 200);
-    assert_fails(&home.run(&["key", "drop-old"]).await, 3, &["not finished", "openact key rotate"]);
+    assert_fails(TOKEN, &home.run(&["key", "drop-old"]).await, 3, &["not finished", "openact key rotate"]);
     let rotated = home.succeed(&["key", "rotate"]).await;
     assert_eq!((&rotated["version"], &rotated["resumed"]), (&json!(2), &json!(true)));
     assert_eq!(home.succeed(&["key", "drop-old"]).await, json!({"removed": [1]}));
@@ -381,7 +378,7 @@ async fn c8_a_key_of_the_environment_is_rotated_with_both_set() {
     assert_eq!(set.status.code(), Some(0), "{}", stderr(&set));
     home.import(&upstream, json!({"$secret": "mine"})).await;
     let steps = home.run_with(&["key", "rotate"], &[("OPENACT_MASTER_KEY", old)], None).await;
-    assert_fails(&steps, 3, &["OPENACT_MASTER_KEY_PREVIOUS", "openact key rotate"]);
+    assert_fails(TOKEN, &steps, 3, &["OPENACT_MASTER_KEY_PREVIOUS", "openact key rotate"]);
     let both = [("OPENACT_MASTER_KEY", new), ("OPENACT_MASTER_KEY_PREVIOUS", old)];
     for args in [["run", "get"], ["key", "rotate"], ["run", "get"]] {
         let output = home.run_with(&args, &both, None).await;
@@ -390,7 +387,7 @@ async fn c8_a_key_of_the_environment_is_rotated_with_both_set() {
     let alone = home.run_with(&["run", "get"], &[("OPENACT_MASTER_KEY", new)], None).await;
     assert_eq!(alone.status.code(), Some(0), "{}", stderr(&alone));
     let wrong = home.run_with(&["run", "get"], &[("OPENACT_MASTER_KEY", old)], None).await;
-    assert_fails(&wrong, 10, &["version 2 of the master key"]);
+    assert_fails(TOKEN, &wrong, 10, &["version 2 of the master key"]);
     assert!(!home.key_file().exists());
 }
 
@@ -486,5 +483,5 @@ async fn streamed_items_are_lines_of_their_own_and_come_before_the_end() {
         assert_eq!((&printed, log), (&stdout(&unstreamed), String::new()));
         assert!(printed.contains(&format!("\"status_code\":{status}")), "{printed}");
     }
-    assert_fails(&home.run(&["run", "x", "--stream", "--output", "f"]).await, 2, &["--output"]);
+    assert_fails(TOKEN, &home.run(&["run", "x", "--stream", "--output", "f"]).await, 2, &["--output"]);
 }

@@ -7,6 +7,7 @@ use std::{path::Path, process::Output, sync::Arc};
 
 use openact::{Builder, Door, Error, Execution, Format, OpenAct, Request, RunRecord, RunWrites, Tenant};
 use serde_json::{Value, json};
+use support::command::{stderr, stdout};
 
 /// A builder whose database ends with it, and whose sandbox has room for eight calls.
 pub(crate) fn memory(env: &[(&str, &str)]) -> Builder {
@@ -172,4 +173,16 @@ pub(crate) fn start_again(name: &str, role: &str, env: &[(&str, &str)]) -> tokio
 pub(crate) fn assert_passed(output: &Output) {
     let (stdout, stderr) = (support::command::stdout(output), support::command::stderr(output));
     assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}\n{stderr}");
+}
+
+/// A failure of the command: its code, its message, nothing on standard output, and nowhere the `secret`.
+#[track_caller]
+pub(crate) fn assert_fails(secret: &str, output: &Output, code: i32, parts: &[&str]) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert_eq!(stdout(output), "");
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+    assert!(!text.contains(secret), "{text}");
 }
