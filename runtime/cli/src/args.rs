@@ -82,10 +82,14 @@ pub(crate) enum Command {
     /// Run one action; its result goes to standard output
     #[command(visible_alias = "execute")]
     Run(Run),
-    /// Bring the database to the current schema
-    Migrate,
+    /// Bring the database to the current schema, or one of an earlier OpenAct to this one
+    Migrate(Migrate),
     /// Import configuration files into the database
     Import(Import),
+    /// Make the database equal to configuration files, once or whenever they change
+    Sync(Sync),
+    /// Delete old versions of connections and actions
+    Prune(Prune),
     /// List what is stored
     List(List),
     /// Show one action, connection or run
@@ -100,6 +104,17 @@ pub(crate) enum Command {
     Check(Check),
     /// Write the configuration as a file that import reads; secrets become ${…} placeholders
     Export(Export),
+    /// Write the JSON Schema of configuration files, for editors
+    Schema(Schema),
+    /// Copy the database to a file, while everything goes on
+    Backup(Backup),
+    /// Put a copy in the place of the database
+    Restore(Restore),
+    /// The log of every change of configuration, credentials and grants: list it, verify it
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Look for what is wrong with this installation, and say what to do
+    Doctor(Doctor),
     /// Connectors: list, inspect, install, remove
     #[command(subcommand)]
     Connector(Connector),
@@ -212,6 +227,93 @@ pub(crate) struct Check {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Migrate {
+    /// Print what would be done and change nothing
+    #[arg(long, conflicts_with = "rollback")]
+    pub(crate) dry_run: bool,
+    /// Do not copy the database first
+    #[arg(long)]
+    pub(crate) no_backup: bool,
+    /// Bring back the tables of the earlier OpenAct that this database was made from
+    #[arg(long)]
+    pub(crate) rollback: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  openact sync connectors.yaml
+  openact sync config/ --prune --dry-run
+  openact sync connectors.yaml --watch")]
+pub(crate) struct Sync {
+    /// Files, or folders of them; together they are what sync manages
+    #[arg(required = true, value_name = "FILE|FOLDER")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Delete what sync made earlier and the files have no longer
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Go on, and follow every change of the files
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) watch: bool,
+    /// What becomes of ${VAR} in a secret
+    #[arg(long, value_name = "HOW", default_value = "seal")]
+    pub(crate) secrets: Secrets,
+    /// Print the plan and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Prune {
+    /// How many of the latest versions of each are kept; a version that a kept action uses is kept too
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) keep: u32,
+    /// Print what would be deleted and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Schema {
+    /// Write it to a file instead
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Backup {
+    /// The copy; must not exist yet
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Restore {
+    /// A file that backup wrote
+    pub(crate) file: PathBuf,
+    /// Replace a database that is there; it is kept beside it
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// List entries, newest first
+    List {
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+    },
+    /// Verify that no entry was changed, removed or added since it was written
+    Verify,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Doctor {
+    /// Configuration files to look at, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 #[command(after_help = "Examples:
   openact import connectors.yaml --dry-run
   openact import base.yaml team.yaml --secrets reference")]
@@ -222,6 +324,12 @@ pub(crate) struct Import {
     /// What happens to what is stored already
     #[arg(long, value_name = "HOW", default_value = "reuse-if-unchanged")]
     pub(crate) versioning: Versioning,
+    /// What happens when a file differs from what is stored
+    #[arg(long, value_name = "HOW", default_value = "overwrite")]
+    pub(crate) on_conflict: OnConflict,
+    /// Put before every name of the files, with a dash: NAME-github
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<Name>,
     /// What becomes of ${VAR} in a secret
     #[arg(long, value_name = "HOW", default_value = "seal")]
     pub(crate) secrets: Secrets,
@@ -238,6 +346,16 @@ pub(crate) enum Versioning {
     ReuseIfUnchanged,
     /// Keep what exists, create what is missing
     ForceRollback,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum OnConflict {
+    /// The file makes a new version
+    Overwrite,
+    /// What is stored stays
+    Skip,
+    /// Nothing at all is imported
+    Abort,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -274,7 +392,8 @@ pub(crate) enum Listed {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   openact export --output backup.yaml
-  openact export --connector http --format json")]
+  openact export --connector http --format json
+  openact export --include-secrets --recipient age1… --output backup.yaml.age")]
 pub(crate) struct Export {
     /// Write to a file, in the format of its extension
     #[arg(long, value_name = "FILE")]
@@ -282,6 +401,12 @@ pub(crate) struct Export {
     /// Only of this connector; may be given several times
     #[arg(long, value_name = "NAME", value_parser = ConnectorName::canonical)]
     pub(crate) connector: Vec<ConnectorName>,
+    /// With the values of secrets, the whole encrypted by age: to --recipient, else to a passphrase that is asked for
+    #[arg(long)]
+    pub(crate) include_secrets: bool,
+    /// An age public key (age1…); may be given several times
+    #[arg(long, value_name = "KEY", requires = "include_secrets")]
+    pub(crate) recipient: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,7 +7,10 @@
 //! Invariant: a record that [`Store::record_run`] took is written. A locked database or a full disk delays it, and the
 //! queue then holds the callers back; only [`Store::close`] gives up, after a few attempts, and says how many it lost.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use openact_core::{
     ActionTrn, ConnectorName, Error, Result, Tenant,
@@ -15,7 +18,7 @@ use openact_core::{
     manifest::ComponentDigest,
     run::{RunId, RunRecord},
 };
-use sqlx::{FromRow, QueryBuilder, Sqlite, SqlitePool};
+use sqlx::{Arguments as _, FromRow, QueryBuilder, Sqlite, SqlitePool, sqlite::SqliteArguments};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::{
@@ -56,9 +59,9 @@ impl Store {
     pub async fn record_run(&self, record: impl Into<Arc<RunRecord>>) -> Result<()> {
         let record = record.into();
         match &self.0.runs {
-            RunSink::Direct => {
-                insert(&self.0.writer, &[record]).await.map_err(|error| error.explain(&self.0.place))
-            }
+            RunSink::Direct => insert(&self.0.writer, &[record])
+                .await
+                .map_err(|error| failure::explain(&self.0.place, RECORD, error)),
             RunSink::Grouped { queue, .. } => queue
                 .send(Message::Record(record))
                 .await
@@ -196,7 +199,9 @@ impl GroupWriter {
                     Message::Record(record) => self.group.push(record),
                     Message::Flush(reply) => {
                         // Whoever asked may have gone; the records are written all the same.
-                        let _ = reply.send(self.write().await.map_err(|error| error.explain(&self.place)));
+                        let _ = reply.send(
+                            self.write().await.map_err(|error| failure::explain(&self.place, RECORD, error)),
+                        );
                     }
                     Message::Close(reply) => {
                         self.inbox.close();
@@ -238,7 +243,7 @@ impl GroupWriter {
             let is_closing = *self.is_closing.borrow() || self.is_closing.has_changed().is_err();
             attempts_closing += u32::from(is_closing);
             let lost = self.group.len();
-            let error = error.explain(&self.place);
+            let error = failure::explain(&self.place, RECORD, error);
             tracing::warn!(?error, records = lost, "run records could not be written yet");
             if attempts_closing >= CLOSING_ATTEMPTS {
                 self.group.clear();
@@ -253,7 +258,7 @@ impl GroupWriter {
         Ok(())
     }
 
-    async fn write(&mut self) -> Result<(), Unwritten> {
+    async fn write(&mut self) -> Result<(), sqlx::Error> {
         if !self.group.is_empty() {
             insert(&self.pool, &self.group).await?;
             self.group.clear();
@@ -262,75 +267,94 @@ impl GroupWriter {
     }
 }
 
-/// Why a group was not written.
-enum Unwritten {
-    Json(Error),
-    Sql(sqlx::Error),
-}
-
-impl Unwritten {
-    fn explain(self, place: &str) -> Error {
-        match self {
-            Self::Json(error) => error,
-            Self::Sql(error) => failure::explain(place, "record a run", error),
-        }
-    }
-}
+/// What failed, for an error.
+const RECORD: &str = "record a run";
 
 const OK: &str = "ok";
 const FAILED: &str = "failed";
 
-/// Rows per statement, the largest that fits first. A round trip to SQLite's thread costs more than a row, and with
-/// few sizes every statement is prepared once.
-const ROWS_PER_STATEMENT: [usize; 4] = [64, 16, 4, 1];
+/// How many rows, and the statement that inserts them, the largest first. A round trip to SQLite's thread costs more than
+/// a row, and with few sizes every statement is written and prepared once.
+static INSERTS: LazyLock<[(usize, String); 4]> = LazyLock::new(|| {
+    [64, 16, 4, 1].map(|rows| {
+        let row = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        let statement = format!(
+            "INSERT INTO runs (id, tenant, action_trn, connection_trn, connector_digest, door, dry_run, started_at,
+                 duration_us, status, error_code, error_message, host_calls_json, usage_json)
+             VALUES {row}{} ON CONFLICT (tenant, id) DO NOTHING",
+            format!(", {row}").repeat(rows - 1)
+        );
+        (rows, statement)
+    })
+});
 
 /// Inserts all of `records` or none. An id that is there already is the same record, tried again after a commit whose
 /// answer got lost.
-async fn insert(writer: &SqlitePool, records: &[Arc<RunRecord>]) -> Result<(), Unwritten> {
-    let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(Unwritten::Sql)?;
+async fn insert(writer: &SqlitePool, records: &[Arc<RunRecord>]) -> Result<(), sqlx::Error> {
+    let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
     let mut rest = records;
-    for rows in ROWS_PER_STATEMENT {
-        while let Some((chunk, after)) = rest.split_at_checked(rows) {
-            insert_query(chunk)
-                .map_err(Unwritten::Json)?
-                .build()
-                .execute(&mut *tx)
-                .await
-                .map_err(Unwritten::Sql)?;
+    for (rows, statement) in INSERTS.iter() {
+        while let Some((chunk, after)) = rest.split_at_checked(*rows) {
+            let values = values(chunk)?;
+            sqlx::query_with(statement.as_str(), values).execute(&mut *tx).await?;
             rest = after;
         }
     }
-    tx.commit().await.map_err(Unwritten::Sql)
+    tx.commit().await
 }
 
-fn insert_query(records: &[Arc<RunRecord>]) -> Result<QueryBuilder<Sqlite>> {
-    let mut query = QueryBuilder::new(
-        "INSERT INTO runs (id, tenant, action_trn, connection_trn, connector_digest, door, dry_run, started_at,
-             duration_us, status, error_code, error_message, host_calls_json, usage_json) VALUES ",
-    );
-    for (index, record) in records.iter().enumerate() {
-        query.push(if index == 0 { "(" } else { ", (" });
-        let (code, message) =
-            record.failure.as_ref().map(|(code, message)| (code.as_str(), message.clone())).unzip();
-        let mut values = query.separated(", ");
-        values.push_bind(record.id.to_string());
-        values.push_bind(record.action.tenant.to_string());
-        values.push_bind(record.action.to_string());
-        values.push_bind(record.connection.to_string());
-        values.push_bind(record.connector_digest.to_string());
-        values.push_bind(record.door.as_str());
-        values.push_bind(record.dry_run);
-        values.push_bind(time_text(record.started_at));
-        values.push_bind(i64::try_from(record.duration_us).unwrap_or(i64::MAX));
-        values.push_bind(if code.is_none() { OK } else { FAILED });
-        values.push_bind(code);
-        values.push_bind(message);
-        values.push_bind(json_text(&record.host_calls)?);
-        values.push_bind(json_text(&record.usage)?);
-        query.push(")");
+/// What a record shares with most of those around it, as text.
+struct Identity<'a> {
+    of: &'a RunRecord,
+    texts: [Arc<str>; 4],
+}
+
+impl<'a> Identity<'a> {
+    fn new(of: &'a RunRecord) -> Self {
+        let RunRecord { action, connection, connector_digest, .. } = of;
+        let texts = [
+            action.tenant.to_string(),
+            action.to_string(),
+            connection.to_string(),
+            connector_digest.to_string(),
+        ];
+        Self { of, texts: texts.map(Arc::from) }
     }
-    query.push(" ON CONFLICT (tenant, id) DO NOTHING");
-    Ok(query)
+
+    fn is_of(&self, record: &RunRecord) -> bool {
+        self.of.action == record.action
+            && self.of.connection == record.connection
+            && self.of.connector_digest == record.connector_digest
+    }
+}
+
+fn values(records: &[Arc<RunRecord>]) -> Result<SqliteArguments, sqlx::Error> {
+    let mut values = SqliteArguments::default();
+    let mut identity: Option<Identity<'_>> = None;
+    for record in records {
+        let known = identity.take().filter(|identity| identity.is_of(record));
+        let Identity { texts: [tenant, action, connection, digest], .. } =
+            identity.insert(known.unwrap_or_else(|| Identity::new(record)));
+        let failure = record.failure.as_ref();
+        let add = |values: &mut SqliteArguments| {
+            values.add(record.id.to_string())?;
+            values.add(tenant.clone())?;
+            values.add(action.clone())?;
+            values.add(connection.clone())?;
+            values.add(digest.clone())?;
+            values.add(record.door.as_str())?;
+            values.add(record.dry_run)?;
+            values.add(time_text(record.started_at))?;
+            values.add(i64::try_from(record.duration_us).unwrap_or(i64::MAX))?;
+            values.add(if failure.is_none() { OK } else { FAILED })?;
+            values.add(failure.map(|(code, _)| code.as_str()))?;
+            values.add(failure.map(|(_, message)| message.as_str()))?;
+            values.add(json_text(&record.host_calls)?)?;
+            values.add(json_text(&record.usage)?)
+        };
+        add(&mut values).map_err(|error| sqlx::Error::Encode(error))?;
+    }
+    Ok(values)
 }
 
 const COLUMNS: &str =

@@ -3,9 +3,9 @@
 use openact::Result;
 use serde_json::json;
 
-use crate::{app::App, output::Output};
+use crate::{app::App, args::Migrate, output::Output};
 
-pub(crate) async fn migrate(app: &App) -> Result<Output> {
+pub(crate) async fn migrate(app: &App, _args: Migrate) -> Result<Output> {
     let report = openact::migrate(&app.settings.store()?).await?;
     let mut lines = String::new();
     if report.created {
