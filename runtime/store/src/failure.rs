@@ -39,6 +39,11 @@ pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
     extended_code(error).is_some_and(|extended| matches!(extended & 0xff, code::BUSY | code::LOCKED))
 }
 
+/// Whether the file is no sound database.
+pub(crate) fn is_damage(error: &sqlx::Error) -> bool {
+    extended_code(error).is_some_and(|extended| matches!(extended & 0xff, code::CORRUPT | code::NOTADB))
+}
+
 /// `error` as it is reported: `place` is the database, `doing` completes "failed to".
 pub(crate) fn explain(place: &str, doing: &str, error: sqlx::Error) -> Error {
     let unavailable = |what: &str, hint: &str| {

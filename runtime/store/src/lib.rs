@@ -19,6 +19,7 @@
 pub mod actions;
 pub mod apply;
 pub mod auth_connections;
+pub mod backup;
 pub mod checkpoints;
 pub mod connections;
 pub mod connectors;
@@ -43,6 +44,7 @@ use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 pub use actions::ActionFilter;
 pub use apply::{ChangeSet, NewSecret};
 pub use auth_connections::{AuthChange, AuthConnection};
+pub use backup::{BackupReport, RestoreReport, copy_database};
 pub use checkpoints::Checkpoint;
 pub use connections::ConnectionFilter;
 pub use connectors::ConnectorRecord;
