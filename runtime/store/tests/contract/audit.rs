@@ -1,0 +1,248 @@
+//! The audit log (A4): what is in it, that no edit of it goes unnoticed, and that nothing changes without it.
+
+use openact_core::{ErrorCode, Tenant, run::Door};
+use openact_store::{AuditEntry, AuditRuns, Author, ChangeSet, NewSecret};
+use serde_json::json;
+
+use crate::{secrets::credential, *};
+
+async fn changed(store: &Store) {
+    let (tenant, over) = (Tenant::default(), "default:connection/http/c@v1");
+    let secrets = vec![NewSecret { tenant: tenant.clone(), name: "came".into(), value: "canary-1".into() }];
+    let (connections, actions) = (vec![connection(over)], vec![action("default:action/http/a@v1", over)]);
+    store.apply(ChangeSet { connections, actions, secrets, ..Default::default() }).await.unwrap();
+    let mut second = connection("default:connection/http/c@v2");
+    second.config.insert("z".into(), 2.into());
+    store.apply(ChangeSet { connections: vec![second], ..Default::default() }).await.unwrap();
+    store.put_secret(&tenant, "set", &"canary-2".into()).await.unwrap();
+    store.put_secret(&tenant, "set", &"canary-3".into()).await.unwrap();
+    store.put_secret(&tenant, "set", &"canary-3".into()).await.unwrap();
+    store.delete_secret(&tenant, "set").await.unwrap();
+    store.put_auth_connection(&credential("canary-4", 0), None).await.unwrap();
+    store.put_auth_connection(&credential("canary-5", 1), None).await.unwrap();
+    store.delete_auth_connection(&credential("", 0).trn, None).await.unwrap();
+}
+
+async fn log(store: &Store) -> Vec<AuditEntry> {
+    let mut entries = store.list_audit(&Tenant::default(), 10_000).await.unwrap();
+    entries.reverse();
+    entries
+}
+
+#[tokio::test]
+async fn a4_every_change_is_in_the_log_with_its_author_and_no_secret() {
+    let place = Place::new();
+    let store = place.open().await.acting_as(Author { actor: "alice".into(), door: Door::Rest });
+    changed(&store).await;
+    assert!(!store.delete_secret(&Tenant::default(), "none").await.unwrap());
+    let entries = log(&store).await;
+    let operations: Vec<(u64, &str, &str)> =
+        entries.iter().map(|entry| (entry.id, &*entry.operation, &*entry.object)).collect();
+    let auth = credential("", 0).trn.to_string();
+    assert_eq!(
+        operations,
+        [
+            (1, "connection.create", "trn:openact:default:connection/http/c@v1"),
+            (2, "secret.set", "secret/came"),
+            (3, "action.create", "trn:openact:default:action/http/a@v1"),
+            (4, "connection.update", "trn:openact:default:connection/http/c@v2"),
+            (5, "secret.set", "secret/set"),
+            (6, "secret.set", "secret/set"),
+            (7, "secret.set", "secret/set"),
+            (8, "secret.delete", "secret/set"),
+            (9, "credential.create", &*auth),
+            (10, "credential.update", &*auth),
+            (11, "credential.delete", &*auth),
+        ]
+    );
+    assert!(entries.iter().all(|entry| entry.actor == "alice" && entry.door == "rest"));
+    let update = &entries[3];
+    assert_eq!(update.before.as_ref().unwrap()["z"], 1);
+    assert_eq!(update.after.as_ref().unwrap()["z"], 2);
+    assert_eq!(entries[2].after.as_ref().unwrap()["connection"], "trn:openact:default:connection/http/c@v1");
+    // Equal values have equal hashes, and others others.
+    assert_eq!((&entries[4].before, &entries[4].after), (&None, &entries[5].before));
+    assert_ne!(entries[5].before, entries[5].after);
+    assert_eq!(entries[6].before, entries[6].after);
+    assert_eq!((&entries[7].before, &entries[7].after), (&entries[6].after, &None));
+    assert_eq!(entries[10].before.as_ref().unwrap()["version"], 2);
+    let text = format!("{entries:?}");
+    assert!(!text.contains("canary"), "{text}");
+    assert_eq!(store.verify_audit().await.unwrap().error().map(|error| error.message.clone()), None);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a4_another_tenants_entries_are_not_listed_and_are_in_the_chain() {
+    let place = Place::new();
+    let store = place.open().await;
+    let other: Tenant = "other".parse().unwrap();
+    store.put_secret(&other, "a", &"v".into()).await.unwrap();
+    store.rotate_key().await.unwrap_err();
+    store.put_secret(&Tenant::default(), "b", &"v".into()).await.unwrap();
+    assert_eq!(log(&store).await.iter().map(|entry| entry.id).collect::<Vec<_>>(), [2]);
+    assert_eq!(store.list_audit(&other, 10).await.unwrap().len(), 1);
+    assert_eq!(store.verify_audit().await.unwrap().entries, 2);
+}
+
+/// Changes a database past the store, and says which entry is then found to be wrong first.
+async fn first_bad(sql: &str) -> Option<u64> {
+    let place = Place::new();
+    let store = place.open().await;
+    changed(&store).await;
+    place.sql(sql).await.unwrap();
+    let report = store.verify_audit().await.unwrap();
+    assert_eq!(report.broken.is_some(), report.error().is_some());
+    if let Some(broken) = &report.broken {
+        assert_eq!(report.entries, broken.id - 1, "{sql}");
+    }
+    report.broken.map(|broken| broken.id)
+}
+
+#[tokio::test]
+async fn a4_every_edit_is_found() {
+    assert_eq!(first_bad("SELECT 1").await, None);
+    for column in ["at", "actor", "door", "operation", "object"] {
+        assert_eq!(
+            first_bad(&format!("UPDATE audit_log SET {column} = {column} || 'x' WHERE id = 6")).await,
+            Some(6)
+        );
+    }
+    for (sql, bad) in [
+        ("UPDATE audit_log SET tenant = NULL WHERE id = 3", 3),
+        ("UPDATE audit_log SET before_json = '{}' WHERE id = 4", 4),
+        ("UPDATE audit_log SET after_json = NULL WHERE id = 11 OR id = 1", 1),
+        ("UPDATE audit_log SET mac = (SELECT mac FROM audit_log WHERE id = 2) WHERE id = 5", 5),
+        // Deleted, and cut short.
+        ("DELETE FROM audit_log WHERE id = 5", 5),
+        ("DELETE FROM audit_log WHERE id = 1", 1),
+        ("DELETE FROM audit_log WHERE id = 11", 11),
+        ("DELETE FROM audit_log WHERE id > 4", 5),
+        ("DELETE FROM audit_log", 1),
+        // The gap closed again.
+        ("DELETE FROM audit_log WHERE id = 5; UPDATE audit_log SET id = id - 1 WHERE id > 5", 5),
+        // Added at the end, and before the first.
+        (
+            "INSERT INTO audit_log SELECT 12, at, tenant, actor, door, operation, object, before_json, after_json, mac FROM audit_log WHERE id = 11",
+            12,
+        ),
+        // Swapped.
+        (
+            "UPDATE audit_log SET id = 99 WHERE id = 3; UPDATE audit_log SET id = 3 WHERE id = 4; UPDATE audit_log SET id = 4 WHERE id = 99",
+            3,
+        ),
+        // With the head, by what a head looks like.
+        (
+            "DELETE FROM audit_log WHERE id = 11; UPDATE settings SET value = replace(value, '11 ', '10 ') WHERE key = 'audit_head'",
+            11,
+        ),
+        ("DELETE FROM audit_log WHERE id = 11; DELETE FROM settings WHERE key = 'audit_head'", 11),
+        ("DELETE FROM settings WHERE key = 'audit_head'", 12),
+        ("DELETE FROM audit_keys", 1),
+        ("DELETE FROM audit_keys; DELETE FROM audit_log; DELETE FROM settings WHERE key = 'audit_head'", 1),
+        ("DELETE FROM audit_keys; DELETE FROM audit_log; DELETE FROM settings WHERE key GLOB 'audit*'", 1),
+    ] {
+        assert_eq!(first_bad(sql).await, Some(bad), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a4_nothing_is_changed_where_the_log_cannot_go_on() {
+    for sql in [
+        "DELETE FROM settings WHERE key = 'audit_head'",
+        "UPDATE settings SET value = replace(value, '11 ', '10 ') WHERE key = 'audit_head'",
+        "DELETE FROM audit_keys",
+        "UPDATE audit_keys SET mac_key_nonce = data_key_nonce",
+        "DELETE FROM audit_keys; DELETE FROM settings WHERE key = 'audit_head'",
+        "DROP TABLE audit_log",
+    ] {
+        let place = Place::new();
+        let store = place.open().await;
+        changed(&store).await;
+        place.sql(sql).await.unwrap();
+        let generation = store.config_generation().await.unwrap();
+        let connections = vec![connection("default:connection/http/d@v1")];
+        let error = store.apply(ChangeSet { connections, ..Default::default() }).await.unwrap_err();
+        assert!(matches!(error.code, ErrorCode::StoreUnavailable | ErrorCode::Internal), "{sql}: {error:?}");
+        store.put_secret(&Tenant::default(), "s", &"v".into()).await.unwrap_err();
+        store.delete_secret(&Tenant::default(), "came").await.unwrap_err();
+        assert_eq!(store.config_generation().await.unwrap(), generation, "{sql}");
+        assert!(
+            store.get_connection(&connection_trn("default:connection/http/d@v1")).await.unwrap().is_none()
+        );
+        assert_eq!(store.list_secrets(&Tenant::default()).await.unwrap().len(), 1, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a4_the_log_goes_on_over_a_rotation_of_the_master_key() {
+    let place = Place::new();
+    let file = || KeySource::File(place.folder.path().join("master.key"));
+    let store = place.open_with(file(), RunWrites::Grouped).await;
+    changed(&store).await;
+    store.rotate_key().await.unwrap();
+    store.drop_old_keys().await.unwrap();
+    store.put_secret(&Tenant::default(), "late", &"v".into()).await.unwrap();
+    let entries = log(&store).await;
+    let operations: Vec<&str> = entries.iter().skip(11).map(|entry| &*entry.operation).collect();
+    assert_eq!(operations, ["key.rotate", "key.rotated", "key.drop_old", "secret.set"]);
+    assert_eq!(store.verify_audit().await.unwrap().entries, 15);
+    store.close().await.unwrap();
+    let reopened = place.open_with(file(), RunWrites::Grouped).await;
+    assert_eq!(reopened.verify_audit().await.unwrap().broken, None);
+    reopened.close().await.unwrap();
+    // With another key nobody can say anything of the log, nor change anything.
+    let stranger = place.open_with(key(9), RunWrites::Grouped).await;
+    assert_eq!(stranger.verify_audit().await.unwrap_err().code, ErrorCode::StoreUnavailable);
+    let connections = vec![connection("default:connection/http/d@v1")];
+    stranger.apply(ChangeSet { connections, ..Default::default() }).await.unwrap_err();
+    assert_eq!(log(&stranger).await, entries, "it can be read without a key");
+}
+
+#[tokio::test]
+async fn a4_runs_are_in_the_log_by_setting() {
+    for (runs, expected) in [
+        (AuditRuns::Off, &[][..]),
+        (AuditRuns::On, &["run.end"]),
+        (AuditRuns::Required, &["run.start", "run.end"]),
+    ] {
+        for writes in [RunWrites::Grouped, RunWrites::BeforeAnswer] {
+            let place = Place::new();
+            let store = place.open_with(key(1), writes).await;
+            store.set_audit_runs(runs).unwrap();
+            let record = run("default:action/http/get@v1");
+            store.audit_run_start(record.id, &record.action, Door::Mcp).await.unwrap();
+            store.record_run(record.clone()).await.unwrap();
+            store.flush_runs().await.unwrap();
+            let entries = log(&store).await;
+            let operations: Vec<&str> = entries.iter().map(|entry| &*entry.operation).collect();
+            assert_eq!(operations, expected, "{runs:?}");
+            if let Some(end) = entries.last() {
+                assert_eq!(end.object, format!("run/{}", record.id));
+                assert_eq!(end.after.as_ref().unwrap()["error"], json!("egress_denied"));
+            }
+            assert_eq!(store.verify_audit().await.unwrap().broken, None);
+            store.close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a4_a_run_that_must_be_audited_and_cannot_does_not_begin() {
+    let place = Place::new();
+    let store = place.open().await;
+    changed(&store).await;
+    place.sql("DELETE FROM settings WHERE key = 'audit_head'").await.unwrap();
+    let record = run("default:action/http/get@v1");
+    store.set_audit_runs(AuditRuns::Required).unwrap();
+    let error = store.audit_run_start(record.id, &record.action, Door::Cli).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::StoreUnavailable, "{error:?}");
+    // What ran all the same, with a weaker setting, is recorded.
+    store.set_audit_runs(AuditRuns::On).unwrap();
+    store.audit_run_start(record.id, &record.action, Door::Cli).await.unwrap();
+    store.record_run(record.clone()).await.unwrap();
+    store.flush_runs().await.unwrap();
+    assert!(store.get_run(&Tenant::default(), record.id).await.unwrap().is_some());
+    let error = memory().await.set_audit_runs(AuditRuns::Required).unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidConfig);
+}
