@@ -13,7 +13,14 @@ use clap::Parser;
 use openact::{Error, OpenAct, Result};
 use tokio::sync::OnceCell;
 
-use crate::{args::Cli, commands, exit_code, failure::Failure, logs, output, settings::Settings};
+use crate::{
+    args::{Cli, Command},
+    commands, exit_code,
+    failure::Failure,
+    logs,
+    output::{self, Output},
+    settings::Settings,
+};
 
 /// What commands work with.
 pub(crate) struct App {
@@ -64,10 +71,13 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let app = App { settings, openact: OnceCell::new() };
+    let goes_on = matches!(&cli.command, Command::Sync(args) if args.watch);
     let done = runtime.block_on(async {
         let done = tokio::select! {
             done = commands::run(&app, cli.command) => done,
-            signal = interrupted() => Err(Failure::Interrupted(signal)),
+            // What goes on until it is stopped has done what it was asked.
+            _ = interrupted(), if goes_on => Ok(Output::Nothing),
+            signal = interrupted(), if !goes_on => Err(Failure::Interrupted(signal)),
         };
         app.close().await;
         done

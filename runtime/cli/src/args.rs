@@ -243,7 +243,15 @@ pub(crate) struct Migrate {
 #[command(after_help = "Examples:
   openact sync connectors.yaml
   openact sync config/ --prune --dry-run
-  openact sync connectors.yaml --watch")]
+  openact sync connectors.yaml --watch
+
+What differs gets a new version, as by import. Of a folder are read the .yaml, .yml, .json and .toml files in it and in
+the folders in it, hidden ones left out. --prune deletes, with all its versions, what sync created from the same FILE or
+FOLDER (as it is named here) and it has no longer; what import or another sync created stays, and nothing is done if an
+action of theirs uses a connection that would go.
+
+--watch prints a line for each change. Files with a mistake are reported once and change nothing until they are mended;
+at the start they end the command. It ends at Ctrl-C, with exit code 0.")]
 pub(crate) struct Sync {
     /// Files, or folders of them; together they are what sync manages
     #[arg(required = true, value_name = "FILE|FOLDER")]
@@ -263,6 +271,12 @@ pub(crate) struct Sync {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  openact prune --dry-run
+  openact prune --keep 10
+
+The secrets that came with a deleted version go with it; records of runs stay. The number of a deleted version is not
+given to another one.")]
 pub(crate) struct Prune {
     /// How many of the latest versions of each are kept; a version that a kept action uses is kept too
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
@@ -316,7 +330,17 @@ pub(crate) struct Doctor {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   openact import connectors.yaml --dry-run
-  openact import base.yaml team.yaml --secrets reference")]
+  openact import base.yaml team.yaml --secrets reference
+  openact import vendor.yaml --namespace acme --on-conflict abort
+
+--versioning says what becomes of records that are stored already, --on-conflict what happens if one differs from the
+files:
+  overwrite  --versioning decides
+  skip       every stored record stays as it is, whatever --versioning says: the same as --versioning force-rollback
+  abort      nothing is imported, and every record that differs is named; if none does, --versioning decides
+
+With --namespace NAME a connection github of the files becomes NAME-github, and so do the actions and what they say of
+each other. A connection that is not in the files keeps the name it has in the database.")]
 pub(crate) struct Import {
     /// YAML or JSON; several are imported in order, all of them or none
     #[arg(required = true, value_name = "FILE")]

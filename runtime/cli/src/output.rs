@@ -180,9 +180,14 @@ pub(crate) fn result(settings: &Settings, output: &Output) -> ExitCode {
 /// Prints an item of a stream as one line; false if nobody reads any more.
 pub(crate) fn item(json: &str) -> Result<bool> {
     // Within a string a line break is written as an escape, so these are only white space.
-    let line = json.replace(['\n', '\r'], " ") + "\n";
+    lines(&json.replace(['\n', '\r'], " "))
+}
+
+/// Prints text at once, on lines of its own; false if nobody reads any more.
+pub(crate) fn lines(text: &str) -> Result<bool> {
+    let text = text.trim_end_matches('\n').to_owned() + "\n";
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Error::internal(format!("failed to write to standard output: {error}"))),

@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     /// None: the default, which is looked for only by commands that need a database.
     store: Option<String>,
     pub(crate) tenant: Tenant,
+    /// Errors only.
+    pub(crate) quiet: bool,
     /// What was asked for; else it depends on where the result goes.
     pub(crate) format: Option<Format>,
     pub(crate) logs: Logs,
@@ -55,6 +57,7 @@ impl Settings {
         Self {
             store: global.db.filter(|url| !url.is_empty()),
             tenant: global.tenant,
+            quiet: global.quiet,
             format: global.format,
             logs: Logs {
                 level: level(global.quiet, global.verbose, std::env::var("RUST_LOG").ok()),

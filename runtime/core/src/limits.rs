@@ -108,6 +108,8 @@ pub struct LimitOverrides {
     pub response_bytes: Option<u64>,
     /// See [`CallLimits::request_bytes`].
     pub request_bytes: Option<u64>,
+    /// Whether every call is a dry run, whatever its caller asks for.
+    pub dry_run: Option<bool>,
 }
 
 /// Period of the epoch ticker: how late a spinning guest can be noticed. Shorter costs wake-ups for nothing.
@@ -278,14 +280,44 @@ pub const PREPARED_MAX: usize = 10_000;
 /// How soon another process's change of configuration is seen.
 pub const SNAPSHOT_POLL: Duration = Duration::from_millis(500);
 
+/// How often configuration files that are followed are looked at. What changed is read once two looks find it alike, so
+/// that a file is not read while it is being written; both and an import are well within a second.
+pub const CONFIG_POLL: Duration = Duration::from_millis(200);
+
+/// How soon configuration files that were refused are tried again without having changed: what they lacked (a connector,
+/// the database) may be there by then.
+pub const CONFIG_RETRY: Duration = Duration::from_secs(5);
+
+/// How often an import is planned anew because somebody else changed the configuration after it was planned.
+pub const PLANS_MAX: u32 = 50;
+
+/// Folders within folders of configuration files. A link that leads back into itself ends there.
+pub const CONFIG_FOLDERS_DEEP_MAX: usize = 16;
+
 /// A configuration file, bytes.
 pub const CONFIG_BYTES_MAX: u64 = 64 * MIB;
 
 /// What YAML aliases may add to a configuration file's own size when they are followed, bytes of text and nodes.
 pub const CONFIG_EXPANSION_MAX: u64 = MIB;
 
+/// Work factor of a passphrase (scrypt's log2 N) that a file encrypted by age may ask for. age itself writes 18, which
+/// takes 256 MiB and about a second; each step doubles both.
+pub const AGE_WORK_MAX: u8 = 20;
+
+/// Work factor of a passphrase that an encrypted export is written with: age's own.
+pub const AGE_WORK: u8 = 18;
+
 /// Mistakes of one configuration file that are reported; the rest is counted.
 pub const CONFIG_PROBLEMS_MAX: usize = 50;
+
+/// A connector template's text.
+pub const TEMPLATE_BYTES_MAX: usize = 256 * KIB as usize;
+
+/// Operations of a connector template; each carries the schemas of its base.
+pub const TEMPLATE_OPERATIONS_MAX: usize = 100;
+
+/// What the parameters of a connector template may add to one connection, bytes.
+pub const TEMPLATE_EXPANSION_MAX: usize = MIB as usize;
 
 /// How long a statement waits for another process's write lock on the SQLite file.
 pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,26 +1,31 @@
 //! Importing configuration: from files to versions in the store.
 //!
-//! An import is planned against the store first ([`Plan`]) and then applied in one transaction. Invariant: a stored
-//! version never changes; an edit makes the next version, and a secret belongs to the version it came with.
+//! An import is planned against the store first ([`Plan`], made by `plan`) and then applied in one transaction; if somebody
+//! else changed the store in between, it is planned anew. Invariant: a stored version never changes; an edit makes the next
+//! version, and a secret belongs to the version it came with.
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use openact_config::{ActionDraft, ConnectionDraft, Context, Document, Format, SecretsMode};
+use openact_config::{Context, Document, Format, SecretsMode};
 use openact_core::{
-    ActionTrn, ConnectionTrn, ConnectorName, Error, JsonObject, Name, Result, Tenant, Timestamp, Version,
-    action::ActionRecord,
-    connection::ConnectionRecord,
-    schema::nearest,
-    secret::SecretRef,
-    trn::{RecordKind, RecordTrn},
+    ConnectorName, Error, ErrorCode, Name, Result, Tenant, limits::PLANS_MAX, manifest::Manifest,
 };
-use openact_store::{ActionFilter, ChangeSet, ConnectionFilter, NewSecret};
-use serde_json::Value;
+use openact_store::Kind;
 
-use crate::OpenAct;
+use crate::{
+    OpenAct,
+    plan::{ChangeStatus, Key, Plan, Planned, plan},
+    prune,
+    sync::{self, Sources, SyncOptions},
+};
 
 /// How an import treats what is already stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +39,18 @@ pub enum Versioning {
     ForceRollback,
 }
 
+/// What happens when a file differs from what is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// [`Versioning`] decides.
+    #[default]
+    Overwrite,
+    /// What is stored stays as it is, whatever [`Versioning`] says: the same as [`Versioning::ForceRollback`].
+    Skip,
+    /// Nothing is imported; the error names every record that differs.
+    Abort,
+}
+
 /// How to import.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
@@ -41,10 +58,16 @@ pub struct ImportOptions {
     pub tenant: Tenant,
     /// What to do with what is already stored.
     pub versioning: Versioning,
+    /// What happens when a file differs from what is stored.
+    pub on_conflict: OnConflict,
+    /// Put, with a dash, before the name of every connection and action, and where one names another of the same files.
+    pub namespace: Option<Name>,
     /// Seal secrets into the store, or keep references to the environment.
     pub secrets: SecretsMode,
     /// Plan, but change nothing.
     pub dry_run: bool,
+    /// Told how far it is.
+    pub progress: Option<Arc<Progress>>,
 }
 
 impl Default for ImportOptions {
@@ -52,82 +75,56 @@ impl Default for ImportOptions {
         Self {
             tenant: Tenant::default(),
             versioning: Versioning::default(),
+            on_conflict: OnConflict::default(),
+            namespace: None,
             secrets: SecretsMode::Seal,
             dry_run: false,
+            progress: None,
         }
     }
 }
 
-/// What an import does, in the order of the file.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
-    /// A line per connection and action.
-    pub changes: Vec<Change>,
+/// How far an import is, for another task to look at and show.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Records to write; 0 while files are read, `PLANNING` while they are compared.
+    total: AtomicUsize,
+    written: Arc<AtomicUsize>,
 }
 
-/// What an import does with one record.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// `connection` or `action`.
-    pub kind: &'static str,
-    /// `connector/name@vN`, of the version that is current afterwards.
-    pub record: String,
-    /// What happens to it.
-    pub status: ChangeStatus,
-}
+const PLANNING: usize = usize::MAX;
 
-/// See [`Change`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ChangeStatus {
-    /// It is new.
-    Created,
-    /// It gets a new version; the top-level fields that differ.
-    Changed(Vec<String>),
-    /// It stays as it is.
-    Unchanged,
-}
-
-impl std::fmt::Display for Change {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.status {
-            ChangeStatus::Created => write!(f, "+ {} {}", self.kind, self.record),
-            ChangeStatus::Changed(fields) => {
-                write!(f, "~ {} {} ({})", self.kind, self.record, fields.join(", "))
-            }
-            ChangeStatus::Unchanged => write!(f, "= {} {}", self.kind, self.record),
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.total.load(Ordering::Relaxed) {
+            0 => f.write_str("reading"),
+            PLANNING => f.write_str("comparing with what is stored"),
+            total => write!(f, "writing {} of {total}", self.written.load(Ordering::Relaxed)),
         }
     }
 }
+
+/// A change of configuration that can be planned as often as necessary.
+pub(crate) enum Job<'a> {
+    Import(&'a Document, &'a ImportOptions),
+    Sync(&'a Sources, &'a SyncOptions),
+    Prune(&'a Tenant, u32),
+}
+
+/// Where each record of what was read comes from, by the index of the file.
+pub(crate) type Origins = HashMap<(Kind, Key), usize>;
 
 impl OpenAct {
     /// Imports a configuration file.
     pub async fn import_file(&self, path: &Path, options: &ImportOptions) -> Result<Plan> {
-        let document = self.read(options.secrets, |context| openact_config::read_file(path, context)).await?;
-        self.import(document, options).await
+        self.import_files(&[path.to_owned()], options).await
     }
 
     /// Imports several files as one: all of them or none.
     pub async fn import_files(&self, paths: &[PathBuf], options: &ImportOptions) -> Result<Plan> {
-        let (mut whole, mut seen) = (Document::default(), HashSet::new());
-        for path in paths {
-            let document =
-                self.read(options.secrets, |context| openact_config::read_file(path, context)).await?;
-            let connections =
-                document.connections.iter().map(|draft| ("connection", &draft.connector, &draft.name));
-            let actions = document.actions.iter().map(|draft| ("action", &draft.connector, &draft.name));
-            for (kind, connector, name) in connections.chain(actions) {
-                if !seen.insert((kind, connector.clone(), name.clone())) {
-                    let what = format!(
-                        "{kind} '{connector}/{name}' of {} is in an earlier file too",
-                        path.display()
-                    );
-                    return Err(Error::invalid_config(what).hint("take it out of one of them"));
-                }
-            }
-            whole.connections.extend(document.connections);
-            whole.actions.extend(document.actions);
-        }
-        self.import(whole, options).await
+        let files: Vec<File<'_>> = paths.iter().map(|path| File::Path(path)).collect();
+        let (document, _) = self.read(&files, options.secrets).await?;
+        self.import(document, options).await
     }
 
     /// Imports configuration from text; `name` stands for the file in messages.
@@ -138,238 +135,173 @@ impl OpenAct {
         format: Format,
         options: &ImportOptions,
     ) -> Result<Plan> {
-        let document = self
-            .read(options.secrets, |context| openact_config::read_text(name, text, format, context))
-            .await?;
+        let (document, _) = self.read(&[File::Text(name, text, format)], options.secrets).await?;
         self.import(document, options).await
     }
 
-    async fn read(
-        &self,
-        secrets: SecretsMode,
-        read: impl FnOnce(&Context<'_>) -> Result<Document>,
-    ) -> Result<Document> {
+    async fn import(&self, mut document: Document, options: &ImportOptions) -> Result<Plan> {
+        if let Some(namespace) = &options.namespace {
+            put_into(namespace, &mut document)?;
+        }
+        self.carry_out(&Job::Import(&document, options), options.dry_run, options.progress.as_deref()).await
+    }
+
+    /// Reads several files as one, in their order.
+    pub(crate) async fn read(&self, files: &[File<'_>], secrets: SecretsMode) -> Result<(Document, Origins)> {
         let connectors = self.0.catalog.names(&self.0).await?;
-        let mut manifests = HashMap::new();
+        let mut manifests: HashMap<ConnectorName, Arc<Manifest>> = HashMap::new();
         for name in &connectors {
             manifests.insert(name.clone(), self.0.catalog.connector(&self.0, name).await?.manifest().clone());
         }
         let (env, manifest) =
             (|name: &str| (self.0.env)(name), |name: &ConnectorName| manifests.get(name).cloned());
-        read(&Context { env: &env, manifest: &manifest, connectors: &connectors, secrets })
-    }
-
-    async fn import(&self, document: Document, options: &ImportOptions) -> Result<Plan> {
-        let mut planner = Planner::new(self, options);
-        for draft in document.connections {
-            planner.connection(draft).await?;
-        }
-        for draft in document.actions {
-            planner.action(draft).await?;
-        }
-        if !options.dry_run {
-            self.0.store.apply(planner.changes).await?;
-            self.0.snapshot.clear();
-        }
-        Ok(planner.plan)
-    }
-}
-
-/// Works out what an import changes.
-struct Planner<'a> {
-    openact: &'a OpenAct,
-    options: &'a ImportOptions,
-    now: Timestamp,
-    /// The version each connection of the document ends at.
-    connections: HashMap<(ConnectorName, Name), ConnectionTrn>,
-    changes: ChangeSet,
-    plan: Plan,
-}
-
-impl<'a> Planner<'a> {
-    fn new(openact: &'a OpenAct, options: &'a ImportOptions) -> Self {
-        Self {
-            openact,
-            options,
-            now: Timestamp::now(),
-            connections: HashMap::new(),
-            changes: ChangeSet::default(),
-            plan: Plan::default(),
-        }
-    }
-
-    async fn connection(&mut self, draft: ConnectionDraft) -> Result<()> {
-        let tenant = &self.options.tenant;
-        let stored = self.latest_connection(&draft.connector, &draft.name).await?;
-        let differing = match &stored {
-            None => None,
-            Some(stored) => Some(self.differing_fields(&draft, stored).await?),
-        };
-        let trn = ConnectionTrn::new(tenant.clone(), draft.connector, draft.name, Version::FIRST);
-        let stored = stored.map(|stored| stored.trn.version);
-        let (trn, status) = decide(trn, stored, differing, self.options.versioning);
-        if status != ChangeStatus::Unchanged {
-            let mut config = draft.config;
-            rename_secrets(&mut config, &|pointer| secret_name(&trn, pointer));
-            let secrets = draft.secrets.into_iter().map(|taken| NewSecret {
-                tenant: tenant.clone(),
-                name: secret_name(&trn, &taken.pointer),
-                value: taken.value,
-            });
-            self.changes.secrets.extend(secrets);
-            let (created_at, updated_at) = (self.now, self.now);
-            self.changes.connections.push(ConnectionRecord {
-                trn: trn.clone(),
-                config,
-                created_at,
-                updated_at,
-            });
-        }
-        self.plan.changes.push(Change { kind: "connection", record: trn.short(), status });
-        self.connections.insert((trn.connector.clone(), trn.name.clone()), trn);
-        Ok(())
-    }
-
-    async fn action(&mut self, draft: ActionDraft) -> Result<()> {
-        let connection = self.connection_of(&draft).await?;
-        let filter = ActionFilter {
-            connector: Some(draft.connector.clone()),
-            name: Some(draft.name.clone()),
-            latest_only: true,
-            ..Default::default()
-        };
-        let stored = self.openact.0.store.find_actions(&self.options.tenant, &filter).await?.pop();
-        let differing = stored.as_ref().map(|stored| {
-            let mut fields = differing_keys(&draft.config, &stored.config);
-            if stored.connection != connection {
-                fields.push("connection".into());
+        let context = Context { env: &env, manifest: &manifest, connectors: &connectors, secrets };
+        let (mut whole, mut origins) = (Document::default(), Origins::new());
+        for (index, file) in files.iter().enumerate() {
+            let document = file.read(&context)?;
+            let connections = document
+                .connections
+                .iter()
+                .map(|draft| (Kind::Connection, (draft.connector.clone(), draft.name.clone())));
+            let actions = document
+                .actions
+                .iter()
+                .map(|draft| (Kind::Action, (draft.connector.clone(), draft.name.clone())));
+            for (kind, key) in connections.chain(actions) {
+                let what = format!("{} '{}/{}'", kind.as_str(), key.0, key.1);
+                if origins.insert((kind, key), index).is_some() {
+                    return Err(Error::invalid_config(format!("{what} of {file} is in an earlier file too"))
+                        .hint("take it out of one of them"));
+                }
             }
-            if stored.mcp_enabled != draft.mcp_enabled || stored.mcp_overrides != draft.mcp_overrides {
-                fields.push("mcp".into());
-            }
-            fields
-        });
-        let trn = ActionTrn::new(self.options.tenant.clone(), draft.connector, draft.name, Version::FIRST);
-        let stored = stored.map(|stored| stored.trn.version);
-        let (trn, status) = decide(trn, stored, differing, self.options.versioning);
-        self.plan.changes.push(Change { kind: "action", record: trn.short(), status: status.clone() });
-        if status != ChangeStatus::Unchanged {
-            self.changes.actions.push(ActionRecord {
-                trn,
-                connection,
-                config: draft.config,
-                mcp_enabled: draft.mcp_enabled,
-                mcp_overrides: draft.mcp_overrides,
-                created_at: self.now,
-                updated_at: self.now,
-            });
+            whole.connections.extend(document.connections);
+            whole.actions.extend(document.actions);
         }
-        Ok(())
+        Ok((whole, origins))
     }
 
-    async fn latest_connection(
+    /// Plans and applies. What somebody else changes between the two makes the plan void, and it is made anew.
+    pub(crate) async fn carry_out(
         &self,
-        connector: &ConnectorName,
-        name: &Name,
-    ) -> Result<Option<ConnectionRecord>> {
-        let filter = ConnectionFilter {
-            connector: Some(connector.clone()),
-            name: Some(name.clone()),
-            latest_only: true,
-        };
-        Ok(self.openact.0.store.find_connections(&self.options.tenant, &filter).await?.pop())
+        job: &Job<'_>,
+        dry_run: bool,
+        progress: Option<&Progress>,
+    ) -> Result<Plan> {
+        let mut plans = 0;
+        loop {
+            if let Some(progress) = progress {
+                progress.total.store(PLANNING, Ordering::Relaxed);
+            }
+            let Planned { plan, mut changes, .. } = self.plan(job).await?;
+            if dry_run {
+                return Ok(plan);
+            }
+            if let Some(progress) = progress {
+                progress.written.store(0, Ordering::Relaxed);
+                changes.written = progress.written.clone();
+                let total = changes.connections.len() + changes.actions.len();
+                progress.total.store(total.max(1), Ordering::Relaxed);
+            }
+            plans += 1;
+            match self.0.store.apply(changes).await {
+                Ok(()) => {
+                    self.0.snapshot.clear();
+                    return Ok(plan);
+                }
+                Err(error) if error.code == ErrorCode::Conflict && error.retryable() && plans < PLANS_MAX => {
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
-    /// The connection version an action of the document runs over: the document's, else the latest stored one.
-    async fn connection_of(&self, draft: &ActionDraft) -> Result<ConnectionTrn> {
-        if let Some(trn) = self.connections.get(&(draft.connector.clone(), draft.connection.clone())) {
-            return Ok(trn.clone());
+    async fn plan(&self, job: &Job<'_>) -> Result<Planned> {
+        let store = &self.0.store;
+        match job {
+            Job::Sync(sources, options) => sync::planned(store, sources, options).await,
+            Job::Prune(tenant, keep) => prune::planned(store, tenant, *keep).await,
+            Job::Import(document, options) => {
+                let tenant = &options.tenant;
+                let versioning = match options.on_conflict {
+                    OnConflict::Skip => Versioning::ForceRollback,
+                    OnConflict::Overwrite => options.versioning,
+                    OnConflict::Abort => {
+                        let natural = plan(store, document, tenant, Versioning::ReuseIfUnchanged).await?;
+                        refuse_changes(&natural.plan)?;
+                        options.versioning
+                    }
+                };
+                plan(store, document, tenant, versioning).await
+            }
         }
-        if let Some(stored) = self.latest_connection(&draft.connector, &draft.connection).await? {
-            return Ok(stored.trn);
+    }
+}
+
+/// Something to read configuration from.
+pub(crate) enum File<'a> {
+    Path(&'a Path),
+    /// A name for messages, and the text.
+    Text(&'a str, &'a str, Format),
+}
+
+impl File<'_> {
+    fn read(&self, context: &Context<'_>) -> Result<Document> {
+        match self {
+            Self::Path(path) => openact_config::read_file(path, context),
+            Self::Text(name, text, format) => openact_config::read_text(name, text, *format, context),
         }
-        let known = self
-            .connections
-            .keys()
-            .filter(|(connector, _)| *connector == draft.connector)
-            .map(|(_, name)| name.as_str());
-        let error = Error::invalid_config(format!(
-            "action '{}' uses connection '{}', which is neither in the file nor in the database",
-            draft.name, draft.connection
-        ))
-        .at(draft.place.clone());
-        Err(match nearest(draft.connection.as_str(), known) {
-            Some(near) => error.hint(format!("did you mean '{near}'?")),
-            None => error.hint(format!("add it under connections of '{}'", draft.connector)),
+    }
+}
+
+impl fmt::Display for File<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::Text(name, ..) => f.write_str(name),
+        }
+    }
+}
+
+/// For [`OnConflict::Abort`]: an error that names every record in which the files differ from what is stored.
+fn refuse_changes(plan: &Plan) -> Result<()> {
+    let differing: Vec<String> = plan
+        .changes
+        .iter()
+        .filter_map(|change| match &change.status {
+            ChangeStatus::Changed(fields) => {
+                let stored = change.record.split('@').next().unwrap_or_default();
+                Some(format!("{} {stored} ({})", change.kind, fields.join(", ")))
+            }
+            _ => None,
         })
+        .collect();
+    if differing.is_empty() {
+        return Ok(());
     }
+    Err(Error::conflict(format!("the files differ from what is stored: {}", differing.join("; ")))
+        .hint("nothing was imported; --on-conflict overwrite makes new versions, skip keeps what is stored")
+        .details(serde_json::json!({ "differing": differing })))
+}
 
-    /// Top-level fields in which a draft differs from what is stored; secrets are compared by keyed hash.
-    async fn differing_fields(
-        &self,
-        draft: &ConnectionDraft,
-        stored: &ConnectionRecord,
-    ) -> Result<Vec<String>> {
-        let (store, tenant) = (&self.openact.0.store, &self.options.tenant);
-        let mut config = draft.config.clone();
-        rename_secrets(&mut config, &|pointer| secret_name(&stored.trn, pointer));
-        let mut fields = differing_keys(&config, &stored.config);
-        for taken in &draft.secrets {
-            let name = secret_name(&stored.trn, &taken.pointer);
-            let same = store.secret_is(tenant, &name, &taken.value).await?;
-            let field = taken.pointer.split('/').nth(1).unwrap_or_default().to_owned();
-            if !same && !fields.contains(&field) {
-                fields.push(field);
-            }
+/// Puts every record of `document` into a namespace, and what they say of each other.
+fn put_into(namespace: &Name, document: &mut Document) -> Result<()> {
+    let prefixed = |name: &Name| -> Result<Name> {
+        let long: String = format!("{namespace}-{name}");
+        long.parse().map_err(|error: Error| {
+            Error::invalid_config(format!("in namespace '{namespace}': {}", error.message))
+        })
+    };
+    let mut inside = HashSet::new();
+    for draft in &mut document.connections {
+        inside.insert((draft.connector.clone(), draft.name.clone()));
+        draft.name = prefixed(&draft.name)?;
+    }
+    for draft in &mut document.actions {
+        // A connection that is not in the files is one that is stored, under the name it has there.
+        if inside.contains(&(draft.connector.clone(), draft.connection.clone())) {
+            draft.connection = prefixed(&draft.connection)?;
         }
-        Ok(fields)
+        draft.name = prefixed(&draft.name)?;
     }
-}
-
-/// The name under which a secret of a connection version is kept.
-fn secret_name(trn: &ConnectionTrn, pointer: &str) -> String {
-    format!("connection/{}#{pointer}", trn.short())
-}
-
-/// Gives every `{"$secret": "/pointer"}` that a file's reader left the name it has in the store.
-fn rename_secrets(config: &mut JsonObject, name: &dyn Fn(&str) -> String) {
-    fn walk(value: &mut Value, name: &dyn Fn(&str) -> String) {
-        if let Some(SecretRef::Stored(pointer)) = SecretRef::from_json(value) {
-            // One that names a secret set by hand is not a pointer and stays.
-            if pointer.starts_with('/') {
-                *value = SecretRef::Stored(name(&pointer)).to_json();
-            }
-            return;
-        }
-        match value {
-            Value::Object(object) => object.values_mut().for_each(|value| walk(value, name)),
-            Value::Array(items) => items.iter_mut().for_each(|value| walk(value, name)),
-            _ => {}
-        }
-    }
-    config.values_mut().for_each(|value| walk(value, name));
-}
-
-fn differing_keys(new: &JsonObject, old: &JsonObject) -> Vec<String> {
-    let mut keys: Vec<String> =
-        new.iter().filter(|(key, value)| old.get(*key) != Some(value)).map(|(key, _)| key.clone()).collect();
-    keys.extend(old.keys().filter(|key| !new.contains_key(*key)).cloned());
-    keys
-}
-
-/// The version a record ends at, and what happens to it.
-fn decide<K: RecordKind>(
-    first: RecordTrn<K>,
-    stored: Option<Version>,
-    differing: Option<Vec<String>>,
-    versioning: Versioning,
-) -> (RecordTrn<K>, ChangeStatus) {
-    match (stored, differing) {
-        (Some(version), Some(fields)) => match versioning {
-            Versioning::ForceRollback => (first.at(version), ChangeStatus::Unchanged),
-            Versioning::ReuseIfUnchanged if fields.is_empty() => (first.at(version), ChangeStatus::Unchanged),
-            _ => (first.at(version.next()), ChangeStatus::Changed(fields)),
-        },
-        _ => (first, ChangeStatus::Created),
-    }
+    Ok(())
 }

@@ -2,8 +2,8 @@
 //!
 //! # Map of this crate
 //!
-//! [`Builder`] sets up an [`OpenAct`]; [`execute`](OpenAct::execute) is the path of one call; `import` and `manage` change and
-//! list configuration, `explain` and `check` tell what it does and whether it works, `secrets` what it refers to and the key
+//! [`Builder`] sets up an [`OpenAct`]; [`execute`](OpenAct::execute) is the path of one call; `import` (and `plan`, `sync`, `watch`,
+//! `prune`) and `manage` change and list configuration, `explain` and `check` tell what it does and whether it works, `secrets` what it refers to and the key
 //! that seals it; `snapshot` and `prepared` keep what calls read; `find` is from a name to its record; `catalog` knows the
 //! connectors; [`settings`] where things are kept. Invariant: every door is a translation to and from what is public here.
 
@@ -15,13 +15,21 @@ mod explain;
 mod find;
 mod import;
 mod manage;
+mod plan;
 mod prepared;
+mod prune;
 mod secrets;
 pub mod settings;
 mod snapshot;
+mod sync;
 mod vault;
+mod watch;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use openact_auth::Tokens;
 use openact_core::limits::CONNECTION_STATE_MAX;
@@ -29,12 +37,15 @@ use openact_engine::{CacheKey, Engine, EngineSettings, Limiter};
 use openact_store::{KeySource, Store};
 use quick_cache::sync::Cache as Kept;
 use serde_json::{Value, value::RawValue};
+use tokio::task::JoinSet;
+
+use crate::sync::Source;
 
 pub use catalog::{ConnectorInfo, ConnectorSource};
 pub use check::{CheckOutcome, CheckReport};
 pub use execute::{Execution, Request};
 pub use explain::{Explanation, Setting, SettingOrigin};
-pub use import::{Change, ChangeStatus, ImportOptions, Plan, Versioning};
+pub use import::{ImportOptions, OnConflict, Progress, Versioning};
 pub use manage::Record;
 pub use openact_config::{Format, SecretsMode};
 pub use openact_core::{
@@ -54,6 +65,9 @@ pub use openact_store::{
     KeyOrigin, KeyRotation, KeyState, KeyStatus, KeyVersion, MasterKey, MigrateReport, RunFilter, RunWrites,
     StoreUrl, StoredSecret,
 };
+pub use plan::{Change, ChangeStatus, Plan};
+pub use sync::SyncOptions;
+pub use watch::Watch;
 
 /// A JSON result, kept as the text the connector returned.
 #[derive(Clone, Debug)]
@@ -117,9 +131,15 @@ pub(crate) struct Shared {
     pub(crate) limiters: Kept<ConnectionTrn, Arc<Limiter>>,
     /// What was read from vaults.
     pub(crate) vault: Kept<SecretRef, access::VaultValue>,
+    /// What goes on in the background. It ends when the store is closed, and when this is dropped.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Shared {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+    }
+
     /// Forgets every connector of the store, and what was prepared with one.
     pub(crate) fn forget_connectors(&self) {
         self.catalog.clear();
@@ -162,6 +182,8 @@ impl OpenAct {
     /// Writes what is still to be written and closes the store. To be called before the process ends; a run
     /// record may be lost otherwise.
     pub async fn close(&self) -> Result<()> {
+        let mut tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
         self.0.store.close().await
     }
 }
@@ -172,18 +194,14 @@ pub struct Builder {
     store: Option<String>,
     key: Option<KeySource>,
     run_writes: RunWrites,
-    config: Vec<ConfigSource>,
+    config: Vec<Source>,
+    config_once: bool,
     connectors: Vec<ComponentSource>,
     cache: Cache,
     instances_max: Option<u32>,
     env: Option<Environment>,
     private: PrivateAccess,
     resolver: Option<Arc<dyn Resolve>>,
-}
-
-enum ConfigSource {
-    File(PathBuf),
-    Text(String, Format),
 }
 
 enum ComponentSource {
@@ -255,21 +273,34 @@ impl Builder {
         self
     }
 
-    /// A configuration file to import, YAML or JSON by its extension. May be called several times.
+    /// A configuration file, or a folder of them, for the tenant `default`. May be called several times; together with
+    /// [`Builder::config_text`] they are one configuration, taken whole or refused whole.
+    ///
+    /// Files are followed until the [`OpenAct`] is dropped or closed: within a second of a change, calls that start use the
+    /// new configuration, and calls in flight finish on the old one. Files with a mistake are logged once and change nothing.
+    /// What files have no longer goes from a database in memory; in a file it stays, as after an import
+    /// (`openact sync --prune` deletes it).
     #[must_use]
     pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.config.push(ConfigSource::File(path.into()));
+        self.config.push(Source::Path(path.into()));
         self
     }
 
-    /// Configuration to import, as text.
+    /// Configuration as text.
     #[must_use]
     pub fn config_text(mut self, text: impl Into<String>, format: Format) -> Self {
-        self.config.push(ConfigSource::Text(text.into(), format));
+        self.config.push(Source::Text(text.into(), format));
         self
     }
 
-    /// A connector component to use without installing it.
+    /// Reads configuration files at the start and does not follow them.
+    #[must_use]
+    pub fn config_once(mut self) -> Self {
+        self.config_once = true;
+        self
+    }
+
+    /// A connector component to use without installing it, .
     #[must_use]
     pub fn connector_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.connectors.push(ComponentSource::File(path.into()));
@@ -362,6 +393,7 @@ impl Builder {
             tokens: Arc::new(Tokens::default()),
             limiters: Kept::new(CONNECTION_STATE_MAX),
             vault: Kept::new(CONNECTION_STATE_MAX),
+            tasks: Mutex::default(),
         });
         let openact = OpenAct(shared.clone());
         for source in self.connectors {
@@ -371,17 +403,18 @@ impl Builder {
             };
             shared.catalog.give(shared.engine.load(bytes).await?)?;
         }
-        for source in self.config {
-            let options = import::ImportOptions::default();
-            match source {
-                ConfigSource::File(path) => openact.import_file(&path, &options).await?,
-                ConfigSource::Text(text, format) => {
-                    openact.import_text("configuration", &text, format, &options).await?
-                }
-            };
+        if !self.config.is_empty() {
+            let has_files = self.config.iter().any(|source| matches!(source, Source::Path(_)));
+            // A database in memory is this configuration's alone.
+            let options = SyncOptions { prune: url.path().is_none(), ..Default::default() };
+            let follower = watch::Follower::new(self.config, options).await;
+            follower.sync(&openact).await?;
+            if has_files && !self.config_once {
+                shared.spawn(watch::follow(Arc::downgrade(&shared), follower));
+            }
         }
         if url.path().is_some() {
-            tokio::spawn(snapshot::watch(Arc::downgrade(&shared), generation));
+            shared.spawn(snapshot::watch(Arc::downgrade(&shared), generation));
         }
         Ok(openact)
     }
@@ -423,6 +456,9 @@ mod tests {
         let openact = OpenAct::builder().without_cache().build().await.unwrap();
         sends(openact.run("x", Value::Null));
         sends(openact.import_files(&[], &ImportOptions::default()));
+        sends(openact.sync(&[], &SyncOptions::default()));
+        sends(openact.watch(&[], &SyncOptions::default()));
+        sends(openact.prune(&Tenant::default(), 5, false));
         sends(openact.explain(&Tenant::default(), "x", None));
         sends(openact.check_connection(&Tenant::default(), "x"));
         sends(openact.check_all(&Tenant::default(), None));

@@ -10,9 +10,10 @@ use sqlx::{FromRow, QueryBuilder, Sqlite, SqliteConnection};
 
 use crate::{
     Store,
-    connections::push_filter,
+    connections::{push_filter, push_latest},
     failure,
     rows::{Row, json_text, time_text},
+    synced::Kind,
 };
 
 /// Which actions of a tenant; what is absent does not narrow.
@@ -54,6 +55,20 @@ impl Store {
             .fetch_all(&self.0.readers)
             .await
             .map_err(self.failed("read actions"))?;
+        rows.into_iter().map(ActionRow::record).collect()
+    }
+
+    /// The latest versions of those of `names` that there are.
+    pub async fn latest_actions(
+        &self,
+        tenant: &Tenant,
+        connector: &ConnectorName,
+        names: &[Name],
+    ) -> Result<Vec<ActionRecord>> {
+        let mut query = QueryBuilder::new(COLUMNS);
+        push_latest(&mut query, Kind::Action, tenant, connector, names)?;
+        let rows: Vec<ActionRow> =
+            query.build_query_as().fetch_all(&self.0.readers).await.map_err(self.failed("read actions"))?;
         rows.into_iter().map(ActionRow::record).collect()
     }
 
@@ -183,5 +198,23 @@ mod tests {
             assert!(searches().all(|step| step.contains(term)), "{plan:?}");
             assert!(plan.iter().all(|row| !row.3.starts_with("SCAN")), "{plan:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn b10_many_names_are_looked_up_by_one_statement_that_searches_an_index() {
+        let key = KeySource::Keys(vec![MasterKey::ephemeral().unwrap()]);
+        let store = Store::open(&StoreUrl::memory(), key, RunWrites::BeforeAnswer).await.unwrap();
+        let (names, http) = (["a".parse().unwrap(), "b".parse().unwrap()], "http".parse().unwrap());
+        let mut explain = QueryBuilder::new(format!("EXPLAIN QUERY PLAN {COLUMNS}"));
+        push_latest(&mut explain, Kind::Action, &Tenant::default(), &http, &names).unwrap();
+        let plan: Vec<(i64, i64, i64, String)> =
+            explain.build_query_as().fetch_all(&store.0.readers).await.unwrap();
+        // Of the rows, as of the versions of each.
+        let by_name =
+            |step: &&(i64, i64, i64, String)| step.3.starts_with("SEARCH") && step.3.contains("name=?");
+        assert_eq!(plan.iter().filter(by_name).count(), 2, "{plan:?}");
+        let scanned: Vec<&str> =
+            plan.iter().map(|row| &row.3[..]).filter(|step| step.starts_with("SCAN")).collect();
+        assert!(scanned.iter().all(|step| step.contains("json_each")), "{plan:?}");
     }
 }

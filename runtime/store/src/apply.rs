@@ -1,14 +1,20 @@
-//! One import is one transaction: all of its connections, actions and secrets, or none.
+//! One change of configuration is one transaction: all of its connections, actions and secrets, or none.
 //!
 //! Invariant: this is the only way a connection or an action comes to be, and it never overwrites one.
 
-use openact_core::{
-    Result, Tenant, action::ActionRecord, connection::ConnectionRecord, secret::SecretString,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
-use crate::{Store, actions, connections};
+use openact_core::{
+    ActionTrn, Error, Result, Tenant, action::ActionRecord, connection::ConnectionRecord,
+    secret::SecretString,
+};
 
-/// What is to be added together.
+use crate::{Store, Synced, actions, connections, prune, prune::DeletedConnection, synced};
+
+/// What is to be added and deleted together.
 #[derive(Debug, Default)]
 pub struct ChangeSet {
     /// Inserted first.
@@ -17,6 +23,28 @@ pub struct ChangeSet {
     pub actions: Vec<ActionRecord>,
     /// Sealed and inserted.
     pub secrets: Vec<NewSecret>,
+    /// Deleted after everything is inserted.
+    pub deleted_actions: Vec<ActionTrn>,
+    /// Deleted last, with their secrets.
+    pub deleted_connections: Vec<DeletedConnection>,
+    /// Remembered as made by sync.
+    pub synced: Vec<(Tenant, Synced)>,
+    /// What [`Store::config_generation`] was when this was planned.
+    pub planned_at: Option<u64>,
+    /// Counts what is written, for whoever watches.
+    pub written: Arc<AtomicUsize>,
+}
+
+impl ChangeSet {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+            && self.actions.is_empty()
+            && self.secrets.is_empty()
+            && self.deleted_actions.is_empty()
+            && self.deleted_connections.is_empty()
+            && self.synced.is_empty()
+    }
 }
 
 /// A secret to be sealed.
@@ -31,10 +59,12 @@ pub struct NewSecret {
 }
 
 impl Store {
-    /// Adds everything in `changes`, or nothing. A version or secret that exists already is a `conflict`, and so is an
-    /// action whose connection is missing or of another tenant or connector.
+    /// Does everything in `changes`, or nothing. A version or secret that exists already is a `conflict`, and so is an
+    /// action whose connection is missing or of another tenant or connector, and a connection that is deleted while an
+    /// action runs over it. If the configuration is another one than was planned for, the conflict is retryable: what is
+    /// planned anew may fit.
     pub async fn apply(&self, changes: ChangeSet) -> Result<()> {
-        if changes.connections.is_empty() && changes.actions.is_empty() && changes.secrets.is_empty() {
+        if changes.is_empty() {
             return Ok(());
         }
         if !changes.secrets.is_empty() {
@@ -42,8 +72,17 @@ impl Store {
             self.0.keys.ring()?;
         }
         let mut tx = self.begin().await?;
+        if let Some(planned_at) = changes.planned_at
+            && self.generation_of(&mut *tx).await? != planned_at
+        {
+            return Err(Error::conflict("the configuration was changed by somebody else in the same moment")
+                .hint("try again")
+                .with_retryable(true));
+        }
+        let written = || changes.written.fetch_add(1, Ordering::Relaxed);
         for connection in &changes.connections {
             connections::insert(&mut tx, &self.0.place, connection).await?;
+            written();
         }
         if !changes.secrets.is_empty() {
             let key = self.sealing_key(&mut tx).await?;
@@ -53,6 +92,11 @@ impl Store {
         }
         for action in &changes.actions {
             actions::insert(&mut tx, &self.0.place, action).await?;
+            written();
+        }
+        prune::delete(&mut tx, &self.0.place, &changes).await?;
+        for (tenant, record) in &changes.synced {
+            synced::remember(&mut tx, &self.0.place, tenant, record).await?;
         }
         self.commit_configuration(tx).await
     }

@@ -8,6 +8,7 @@ use sqlx::{FromRow, QueryBuilder, Sqlite, SqliteConnection};
 use crate::{
     Store, failure,
     rows::{Row, json_text, time_text},
+    synced::Kind,
 };
 
 /// Which connections of a tenant; what is absent does not narrow.
@@ -52,6 +53,23 @@ impl Store {
             filter.latest_only,
         );
         query.push(" ORDER BY +r.connector, +r.name, +r.version");
+        let rows: Vec<ConnectionRow> = query
+            .build_query_as()
+            .fetch_all(&self.0.readers)
+            .await
+            .map_err(self.failed("read connections"))?;
+        rows.into_iter().map(ConnectionRow::record).collect()
+    }
+
+    /// The latest versions of those of `names` that there are.
+    pub async fn latest_connections(
+        &self,
+        tenant: &Tenant,
+        connector: &ConnectorName,
+        names: &[Name],
+    ) -> Result<Vec<ConnectionRecord>> {
+        let mut query = QueryBuilder::new(COLUMNS);
+        push_latest(&mut query, Kind::Connection, tenant, connector, names)?;
         let rows: Vec<ConnectionRow> = query
             .build_query_as()
             .fetch_all(&self.0.readers)
@@ -106,11 +124,30 @@ pub(crate) fn push_filter(
         query.push(" AND r.name = ").push_bind(name.to_string());
     }
     if latest_only {
-        query.push(format_args!(
-            " AND r.version = (SELECT max(n.version) FROM {table} n
-               WHERE n.tenant = r.tenant AND n.connector = r.connector AND n.name = r.name)"
-        ));
+        push_latest_only(query, table);
     }
+}
+
+fn push_latest_only(query: &mut QueryBuilder<Sqlite>, table: &str) {
+    query.push(format_args!(
+        " AND r.version = (SELECT max(n.version) FROM {table} n
+           WHERE n.tenant = r.tenant AND n.connector = r.connector AND n.name = r.name)"
+    ));
+}
+
+/// Adds the `WHERE` for the latest versions of many names: one statement that searches an index for each.
+pub(crate) fn push_latest(
+    query: &mut QueryBuilder<Sqlite>,
+    kind: Kind,
+    tenant: &Tenant,
+    connector: &ConnectorName,
+    names: &[Name],
+) -> Result<()> {
+    query.push(" WHERE r.tenant = ").push_bind(tenant.to_string());
+    query.push(" AND r.connector = ").push_bind(connector.to_string());
+    query.push(" AND r.name IN (SELECT value FROM json_each(").push_bind(json_text(&names)?).push("))");
+    push_latest_only(query, kind.table());
+    Ok(())
 }
 
 /// Inserts one within [`Store::apply`]'s transaction.

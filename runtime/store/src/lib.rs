@@ -9,7 +9,7 @@
 //!
 //! Read in this order: [`url`] and [`key`] (what a store is opened with), `open` and [`migrate`] (which files are
 //! accepted), [`seal`] (how a secret is kept), `key_versions` and `rotation` (with which key), then a file per record: [`connections`], [`actions`] and [`apply`]
-//! (both at once), [`secrets`], [`connectors`], [`runs`], [`checkpoints`], [`auth_connections`]. `rows` turns columns
+//! (both at once), [`prune`] and [`synced`], [`secrets`], [`connectors`], [`runs`], [`checkpoints`], [`auth_connections`]. `rows` turns columns
 //! into values, `failure` turns errors of SQLite into errors of OpenAct.
 //!
 //! Invariants: there is no rule here beyond uniqueness and integrity; a row that changes configuration and the
@@ -29,11 +29,13 @@ pub mod key_file;
 mod key_versions;
 pub mod migrate;
 mod open;
+pub mod prune;
 mod rotation;
 mod rows;
 pub mod runs;
 pub mod seal;
 pub mod secrets;
+pub mod synced;
 pub mod url;
 
 use std::sync::Arc;
@@ -51,9 +53,11 @@ pub use connectors::ConnectorRecord;
 pub use key::{KeySource, MasterKey};
 pub use key_versions::{KeyOrigin, KeyState, KeyStatus, KeyVersion};
 pub use migrate::MigrateReport;
+pub use prune::DeletedConnection;
 pub use rotation::KeyRotation;
 pub use runs::{RunFilter, RunWrites};
 pub use secrets::StoredSecret;
+pub use synced::{Kind, Synced};
 pub use url::StoreUrl;
 
 /// An open store. Clones share it; [`Store::close`] ends it for all of them.
@@ -102,8 +106,12 @@ impl Store {
 
     /// A number that grows with every change of connections, actions, connectors or secrets, by any process.
     pub async fn config_generation(&self) -> Result<u64> {
+        self.generation_of(&self.0.readers).await
+    }
+
+    async fn generation_of(&self, executor: impl sqlx::Executor<'_, Database = Sqlite>) -> Result<u64> {
         let text: String = sqlx::query_scalar("SELECT value FROM settings WHERE key = 'config_generation'")
-            .fetch_one(&self.0.readers)
+            .fetch_one(executor)
             .await
             .map_err(self.failed("read settings"))?;
         text.parse().map_err(|error| rows::damaged("settings", "config_generation", "value", error))

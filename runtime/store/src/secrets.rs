@@ -2,13 +2,15 @@
 //!
 //! Invariant: a value enters and leaves as a `SecretString` and is in no column but `value_encrypted`.
 
+use std::collections::{HashMap, HashSet};
+
 use openact_core::{Error, Result, Tenant, Timestamp, secret::ExposeSecret, secret::SecretString};
 use sqlx::{FromRow, SqliteConnection};
 
 use crate::{
     NewSecret, Store, failure,
     key_versions::{KEY_ID, VersionKeys},
-    rows::{Row, time_text},
+    rows::{Row, json_text, time_text},
     seal::{DataKey, Sealed, Slot},
 };
 
@@ -66,24 +68,43 @@ impl Store {
 
     /// Whether the secret of that name is `value`, by keyed hash: nothing is opened. False if there is none.
     pub async fn secret_is(&self, tenant: &Tenant, name: &str, value: &SecretString) -> Result<bool> {
-        match self.secret_is_once(tenant, name, value).await {
-            Err(_) => self.secret_is_once(tenant, name, value).await,
+        Ok(!self.same_secrets(tenant, &HashMap::from([(name.to_owned(), value)])).await?.is_empty())
+    }
+
+    /// Those of the names under which the given value is stored, by keyed hash.
+    pub async fn same_secrets(
+        &self,
+        tenant: &Tenant,
+        values: &HashMap<String, &SecretString>,
+    ) -> Result<HashSet<String>> {
+        if values.is_empty() {
+            return Ok(HashSet::new());
+        }
+        match self.same_secrets_once(tenant, values).await {
+            Err(_) => self.same_secrets_once(tenant, values).await,
             compared => compared,
         }
     }
 
-    async fn secret_is_once(&self, tenant: &Tenant, name: &str, value: &SecretString) -> Result<bool> {
-        let mut query = sqlx::QueryBuilder::<sqlx::Sqlite>::new("SELECT fingerprint, key_version, ");
+    async fn same_secrets_once(
+        &self,
+        tenant: &Tenant,
+        values: &HashMap<String, &SecretString>,
+    ) -> Result<HashSet<String>> {
+        let names: Vec<&String> = values.keys().collect();
+        let mut query = sqlx::QueryBuilder::<sqlx::Sqlite>::new("SELECT name, fingerprint, key_version, ");
         query.push(KEY_ID).push(" FROM secrets WHERE tenant = ").push_bind(tenant.as_str());
-        query.push(" AND name = ").push_bind(name);
-        let row: Option<(String, i64, Option<String>)> = query
-            .build_query_as()
-            .fetch_optional(&self.0.readers)
-            .await
-            .map_err(self.failed("read a secret"))?;
-        let Some((fingerprint, key_version, key_id)) = row else { return Ok(false) };
-        let keys = self.opening_keys(key_version, key_id.as_deref())?;
-        Ok(keys.has_fingerprint(tenant, value, &fingerprint))
+        query.push(" AND name IN (SELECT value FROM json_each(").push_bind(json_text(&names)?).push("))");
+        let rows: Vec<(String, String, i64, Option<String>)> =
+            query.build_query_as().fetch_all(&self.0.readers).await.map_err(self.failed("read secrets"))?;
+        let mut same = HashSet::new();
+        for (name, fingerprint, key_version, key_id) in rows {
+            let keys = self.opening_keys(key_version, key_id.as_deref())?;
+            if values.get(&name).is_some_and(|value| keys.has_fingerprint(tenant, value, &fingerprint)) {
+                same.insert(name);
+            }
+        }
+        Ok(same)
     }
 
     /// The secrets of `tenant`, by name. Needs no key.

@@ -1,15 +1,23 @@
 //! `openact import`: files into the database, as one change.
 
-use openact::{Change, ChangeStatus, ImportOptions, Plan, Result, SecretsMode, Versioning};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use openact::{
+    Change, ChangeStatus, ImportOptions, OnConflict, Plan, Progress, Result, SecretsMode, Versioning,
+};
 use serde_json::{Value, json};
 
 use crate::{
     app::App,
     args::{self, Import},
-    output::Output,
+    output::{self, Output},
 };
 
 pub(crate) async fn import(app: &App, args: Import) -> Result<Output> {
+    let progress = Arc::new(Progress::default());
     let options = ImportOptions {
         tenant: app.settings.tenant.clone(),
         versioning: match args.versioning {
@@ -17,43 +25,111 @@ pub(crate) async fn import(app: &App, args: Import) -> Result<Output> {
             args::Versioning::ReuseIfUnchanged => Versioning::ReuseIfUnchanged,
             args::Versioning::ForceRollback => Versioning::ForceRollback,
         },
-        secrets: match args.secrets {
-            args::Secrets::Seal => SecretsMode::Seal,
-            args::Secrets::Reference => SecretsMode::Reference,
+        on_conflict: match args.on_conflict {
+            args::OnConflict::Overwrite => OnConflict::Overwrite,
+            args::OnConflict::Skip => OnConflict::Skip,
+            args::OnConflict::Abort => OnConflict::Abort,
         },
+        namespace: args.namespace,
+        secrets: secrets(args.secrets),
         dry_run: args.dry_run,
+        progress: Some(progress.clone()),
     };
-    let plan = app.openact().await?.import_files(&args.files, &options).await?;
-    Ok(shown(&plan, args.dry_run))
+    let openact = app.openact().await?;
+    let plan = {
+        let _shown = Shown::start(app, progress);
+        openact.import_files(&args.files, &options).await?
+    };
+    Ok(shown(&plan, args.dry_run, &[]))
 }
 
-fn shown(plan: &Plan, dry_run: bool) -> Output {
-    let (mut created, mut changed, mut unchanged) = (0, 0, 0);
+pub(crate) fn secrets(args: args::Secrets) -> SecretsMode {
+    match args {
+        args::Secrets::Seal => SecretsMode::Seal,
+        args::Secrets::Reference => SecretsMode::Reference,
+    }
+}
+
+/// A plan as lines with a summary. Deletions are counted where they may occur, which `also` says.
+pub(crate) fn shown(plan: &Plan, dry_run: bool, also: &[&str]) -> Output {
+    let mut counts = vec![("created", 0), ("changed", 0), ("unchanged", 0)];
+    counts.extend(also.iter().map(|word| (*word, 0)));
     let (mut lines, mut changes) = (String::new(), Vec::new());
     for change in &plan.changes {
-        match change.status {
-            ChangeStatus::Created => created += 1,
-            ChangeStatus::Changed(_) => changed += 1,
-            ChangeStatus::Unchanged => unchanged += 1,
+        let status = status(change);
+        if let Some((_, count)) = counts.iter_mut().find(|(word, _)| *word == status) {
+            *count += 1;
         }
         lines.push_str(&format!("{change}\n"));
         changes.push(to_json(change));
     }
+    for note in &plan.notes {
+        lines.push_str(&format!("note: {note}\n"));
+    }
     let nothing = if dry_run { " (dry run: nothing was changed)" } else { "" };
-    lines.push_str(&format!("{created} created, {changed} changed, {unchanged} unchanged{nothing}\n"));
-    let summary = json!({ "created": created, "changed": changed, "unchanged": unchanged });
-    Output::Lines(lines, json!({ "dry_run": dry_run, "summary": summary, "changes": changes }))
+    let summary: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+    lines.push_str(&format!("{}{nothing}\n", summary.join(", ")));
+    let summary: serde_json::Map<String, Value> =
+        counts.into_iter().map(|(word, count)| (word.to_owned(), count.into())).collect();
+    let mut json = json!({ "dry_run": dry_run, "summary": summary, "changes": changes });
+    if let (false, Some(object)) = (plan.notes.is_empty(), json.as_object_mut()) {
+        object.insert("notes".into(), json!(plan.notes));
+    }
+    Output::Lines(lines, json)
 }
 
-fn to_json(change: &Change) -> Value {
-    let (status, fields) = match &change.status {
-        ChangeStatus::Created => ("created", None),
-        ChangeStatus::Changed(fields) => ("changed", Some(fields)),
-        ChangeStatus::Unchanged => ("unchanged", None),
-    };
-    let mut json = json!({ "status": status, "kind": change.kind, "record": change.record });
-    if let (Some(fields), Some(object)) = (fields, json.as_object_mut()) {
+fn status(change: &Change) -> &'static str {
+    match change.status {
+        ChangeStatus::Created => "created",
+        ChangeStatus::Changed(_) => "changed",
+        ChangeStatus::Unchanged => "unchanged",
+        ChangeStatus::Deleted => "deleted",
+    }
+}
+
+pub(crate) fn to_json(change: &Change) -> Value {
+    let mut json = json!({ "status": status(change), "kind": change.kind, "record": change.record });
+    if let (ChangeStatus::Changed(fields), Some(object)) = (&change.status, json.as_object_mut()) {
         object.insert("fields".into(), json!(fields));
     }
     json
+}
+
+/// How far an import is, on one line of a terminal that goes when this does. Nothing elsewhere.
+struct Shown {
+    task: Option<tokio::task::JoinHandle<()>>,
+    /// Whether there is a line; none any more once it is over.
+    line: Arc<Mutex<Option<bool>>>,
+}
+
+impl Shown {
+    fn start(app: &App, progress: Arc<Progress>) -> Self {
+        let line = Arc::new(Mutex::new(Some(false)));
+        let wanted = app.settings.stderr.is_terminal && !app.settings.quiet;
+        let task = wanted.then(|| {
+            let line = line.clone();
+            tokio::spawn(async move {
+                loop {
+                    // First this: of a short import there is nothing to show.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    if let Some(is_there) = line.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                        *is_there = true;
+                        output::to_stderr(&format!("\r{progress}\u{1b}[K"));
+                    }
+                }
+            })
+        });
+        Self { task, line }
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+        if self.line.lock().unwrap_or_else(PoisonError::into_inner).take() == Some(true) {
+            output::to_stderr("\r\u{1b}[K");
+        }
+    }
 }

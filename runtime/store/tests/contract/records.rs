@@ -11,7 +11,7 @@ fn changes(connections: &[&str], actions: &[(&str, &str)]) -> ChangeSet {
     ChangeSet {
         connections: connections.iter().map(|text| connection(text)).collect(),
         actions: actions.iter().map(|(text, over)| action(text, over)).collect(),
-        secrets: Vec::new(),
+        ..Default::default()
     }
 }
 
@@ -23,7 +23,7 @@ async fn what_was_applied_is_read_back_equal() {
         .apply(ChangeSet {
             connections: vec![connection.clone()],
             actions: vec![action.clone()],
-            secrets: Vec::new(),
+            ..Default::default()
         })
         .await
         .unwrap();
