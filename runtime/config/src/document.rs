@@ -16,6 +16,8 @@ pub enum Format {
     Yaml,
     /// `.json`
     Json,
+    /// `.toml`
+    Toml,
 }
 
 impl Format {
@@ -25,8 +27,9 @@ impl Format {
         match extension.to_ascii_lowercase().as_str() {
             "yaml" | "yml" => Ok(Self::Yaml),
             "json" => Ok(Self::Json),
+            "toml" => Ok(Self::Toml),
             _ => Err(Error::invalid_config(format!("the format of '{}' is not known", path.display()))
-                .hint("name the file .yaml, .yml or .json")),
+                .hint("name the file .yaml, .yml, .json or .toml")),
         }
     }
 }

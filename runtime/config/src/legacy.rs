@@ -10,7 +10,7 @@
 //! | `proxy`, `verify_ssl` of a connection | `network.proxy`, `network.tls.verify` |
 //! | `http://user:password@proxy:3128` | `{url, username, password}` |
 //! | the bytes of a PEM text as a list | the text |
-//! | `limits.max_rows`, `limits.dry_run`, `http_policy.follow_redirects` | the connector's own fields; see `config/README.md` |
+//! | `limits.max_rows`, `http_policy.follow_redirects` | the connector's own fields; see `config/README.md` |
 //!
 //! Invariant: whatever is moved keeps the place it was written at, and nothing a connector declares itself is touched.
 //! Two spellings of one field both arrive, and the walk refuses them by the names that were written.
@@ -316,25 +316,13 @@ impl Legacy<'_> {
         Some(member)
     }
 
-    /// `limits.max_rows` and `limits.dry_run`, which are no bounds of the sandbox.
+    /// `limits.max_rows`, which is no bound of the sandbox.
     fn limits(&mut self, members: &mut Vec<Member>, view: &SchemaView<'_>) {
         let Some(at) = members.iter().position(|member| member.key == "limits") else { return };
         let mut limits = members.remove(at);
         let Some(mut fields) = limits.take_members() else { return members.insert(at, limits) };
         for rows in take(&mut fields, "max_rows").filter(|rows| !rows.is_null()) {
             self.max_rows(rows, members, view);
-        }
-        for dry_run in take(&mut fields, "dry_run") {
-            let is_off = match &dry_run.value {
-                Written::Value(Value::Null | Value::Bool(false)) => true,
-                Written::Value(text) => self.filled(text).is_some_and(|text| text == "false"),
-                _ => false,
-            };
-            if !is_off {
-                let hint = "remove it, and call the action with --dry-run";
-                let message = "an action cannot be a dry run for ever";
-                self.problems.value(&dry_run.at, message, Some(hint.into()));
-            }
         }
         limits.value = Written::Object(fields);
         members.insert(at, limits);

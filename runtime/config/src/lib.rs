@@ -14,6 +14,7 @@
 mod check;
 mod connector;
 pub mod document;
+mod file_schema;
 mod legacy;
 mod parameters;
 mod parse;
@@ -22,11 +23,14 @@ mod problems;
 mod read;
 mod shapes;
 mod substitute;
+mod toml_file;
 mod walk;
 mod write;
 mod written;
 
 pub use document::{ActionDraft, ConnectionDraft, Context, Document, Format, SecretsMode};
+pub use file_schema::file_schema;
+pub use problems::together;
 pub use read::{read_file, read_text};
 pub use write::{Export, write};
 

@@ -1,5 +1,5 @@
-//! Text to JSON, stricter than either parser: no key twice, no key that is not text, no YAML tag or merge key, no
-//! number that JSON cannot hold, and a bound on what aliases multiply.
+//! Text to JSON, stricter than the parsers: no key twice, no key that is not text, no YAML tag, no number that JSON
+//! cannot hold, and a bound on what aliases and merge keys multiply. TOML has a file of its own, [`crate::toml_file`].
 //!
 //! Nesting is bounded by the parsers themselves (128 levels). Invariant: a message quotes keys, never values.
 
@@ -16,6 +16,7 @@ use crate::{
     Format,
     positions::{On, Positions, Spot},
     problems::{Problems, child},
+    toml_file,
 };
 
 /// Parses `text`, which has no byte order mark. `file` names it in errors.
@@ -36,6 +37,7 @@ pub(crate) fn parse(file: &str, text: &str, format: Format) -> Result<Value> {
                 .and_then(|value| json.end().map(|()| value))
                 .map_err(|e| json_error(file, text, &e))
         }
+        Format::Toml => return toml_file::parse(file, text),
     };
     if let Some(Refused { mut path, on, message, hint }) = state.refused.into_inner() {
         path.reverse();
@@ -193,17 +195,11 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> std::result::Result<Value, A::Error> {
         self.spend(0)?;
         let mut object = Map::new();
+        let mut merged = None;
         while let Some(key) = members.next_key_seed(Key(self))? {
             let value = self.below(&key, members.next_value_seed(self))?;
-            if self.0.is_yaml && key == "<<" && !value.is_string() {
-                let error = self.refuse(
-                    On::Key,
-                    "merge keys (<<) are not supported",
-                    "use `defaults` of the connection, or write it out",
-                );
-                return self.below(key, Err(error));
-            }
-            if object.contains_key(&key) {
+            let is_merge = self.0.is_yaml && is_merge_key(&key, &value);
+            if object.contains_key(&key) || (is_merge && merged.is_some()) {
                 let error = self.refuse(
                     On::Key,
                     format!("the key '{}' is there twice", shown(&key)),
@@ -211,8 +207,12 @@ impl<'de> Visitor<'de> for Strict<'_> {
                 );
                 return self.below(key, Err(error));
             }
-            object.insert(key, value);
+            match is_merge {
+                true => merged = Some(value),
+                false => drop(object.insert(key, value)),
+            }
         }
+        merged.into_iter().for_each(|value| add_merged(&mut object, value));
         Ok(Value::Object(object))
     }
 }
@@ -285,6 +285,26 @@ fn syntax_error(file: &str, language: &str, text: &str, spot: Option<Spot>) -> E
     Error::invalid_config(format!("not valid {language}: {text}")).at(place)
 }
 
+/// Whether a member of a YAML object stands for others, by the type `merge` of YAML 1.1: `<<` with an object, or with a
+/// list of them. Beside any other value `<<` is a key like others.
+pub(crate) fn is_merge_key(key: &str, value: &Value) -> bool {
+    let objects = |items: &Vec<Value>| !items.is_empty() && items.iter().all(Value::is_object);
+    key == "<<" && (value.is_object() || value.as_array().is_some_and(objects))
+}
+
+/// What is written out comes before what is merged, and of that the first.
+fn add_merged(object: &mut Map<String, Value>, merged: Value) {
+    match merged {
+        Value::Object(more) => {
+            for (key, value) in more {
+                object.entry(key).or_insert(value);
+            }
+        }
+        Value::Array(items) => items.into_iter().for_each(|item| add_merged(object, item)),
+        _ => {}
+    }
+}
+
 /// A key as a message shows it, at most 80 characters.
 pub(crate) fn shown(key: &str) -> String {
     let mut short: String = key.chars().take(80).flat_map(char::escape_debug).collect();
@@ -319,7 +339,7 @@ mod tests {
             ("a: !!binary aGk=", "1:4", "YAML tags (!…) are not supported"),
             ("a: .inf", "1:4", "infinity and NaN are not numbers of JSON"),
             ("a: 99999999999999999999999", "1:4", "the number is too large"),
-            ("b: &b { c: 1 }\na:\n  <<: *b\n", "3:3", "merge keys (<<) are not supported"),
+            ("a: { <<: {}, <<: {} }", "1:14", "the key '<<' is there twice"),
         ] {
             let (found, text_found) = at(text, Format::Yaml);
             assert_eq!((found.as_str(), text_found.as_str()), (place, message), "{text}");
@@ -386,6 +406,28 @@ mod tests {
         assert_eq!(
             mistakes(&format!("{text}    prot: 1\r\n")),
             ["5:5 unknown key 'prot'; did you mean 'port'?"]
+        );
+    }
+
+    #[test]
+    fn merge_keys_bring_along_what_is_not_written_out() {
+        let text = "b: &b { x: 1, y: { z: 1 } }\nc: &c { x: 2, w: 2 }\none: { <<: *b, x: 0 }\nmany:\n  y: 3\n  <<: [*c, *b]\n\
+            plain: { <<: text, \"<<\": 5 }\n";
+        assert_eq!(at(text, Format::Yaml).1, "the key '<<' is there twice");
+        let value = parse("f", &text.replace(", \"<<\": 5", ""), Format::Yaml).unwrap();
+        assert_eq!(value["one"], serde_json::json!({"x": 0, "y": {"z": 1}}));
+        assert_eq!(value["many"], serde_json::json!({"y": 3, "x": 2, "w": 2}));
+        assert_eq!(value["plain"], serde_json::json!({"<<": "text"}));
+        assert_eq!(parse("f", "{\"<<\": {\"a\": 1}}", Format::Json).unwrap()["<<"]["a"], 1);
+        // A mistake is where the value was written.
+        let file = "connections:\n  a: &a\n    kind: http\n    base_url: https://h\n    prot: 1\n  b:\n    <<: *a\n    port: x\n";
+        assert_eq!(
+            mistakes(file),
+            [
+                "5:5 unknown key 'prot'; did you mean 'port'?",
+                "5:5 unknown key 'prot'; did you mean 'port'?",
+                "8:11 'port': the value is not of type \"integer\"",
+            ]
         );
     }
 

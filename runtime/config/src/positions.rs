@@ -1,5 +1,5 @@
-//! Where the keys and values of a file stand. The text is read a second time for it, since neither JSON nor YAML
-//! values carry positions, and only when somebody has to be told a line.
+//! Where the keys and values of a file stand. The text is read a second time for it, since values carry no positions,
+//! and only when somebody has to be told a line.
 //!
 //! Invariant: lines and columns count from 1, columns in characters; a place that is not found is its nearest
 //! ancestor's. The text was parsed successfully before, so its depth is bounded.
@@ -7,10 +7,10 @@
 use std::{collections::HashMap, rc::Rc};
 
 use indexmap::IndexMap;
-use openact_core::Place;
+use openact_core::{Place, limits};
 use saphyr_parser::{Event, Parser, Span};
 
-use crate::Format;
+use crate::{Format, toml_file};
 
 /// Which part of a member a mistake is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,14 @@ pub(crate) struct Spot {
 }
 
 impl Spot {
+    /// Where the next character is, after `c`.
+    pub(crate) fn after(self, c: char) -> Self {
+        match c {
+            '\n' => Self { line: self.line + 1, column: 1 },
+            _ => Self { column: self.column + 1, ..self },
+        }
+    }
+
     /// In `file`.
     pub(crate) fn place(self, file: &str) -> Place {
         Place { file: file.to_owned(), line: self.line, column: self.column }
@@ -44,18 +52,18 @@ impl Spot {
 }
 
 #[derive(Debug)]
-struct Node {
-    spot: Spot,
+pub(crate) struct Node {
+    pub(crate) spot: Spot,
     /// A value that is seen: neither an object or list nor an empty text.
-    plain: bool,
+    pub(crate) plain: bool,
     /// By key, or by index from 0. Of a key written twice, the second.
-    members: IndexMap<String, Member>,
+    pub(crate) members: IndexMap<String, Member>,
 }
 
-#[derive(Debug)]
-struct Member {
-    key: Spot,
-    node: Rc<Node>,
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) key: Spot,
+    pub(crate) node: Rc<Node>,
 }
 
 impl Positions {
@@ -67,6 +75,7 @@ impl Positions {
                 let mut scan = JsonScan { rest: text, spot: Spot { line: 1, column: 1 } };
                 Self { root: scan.value().map(Rc::new), first_tag: None }
             }
+            Format::Toml => Self { root: toml_file::positions(text), first_tag: None },
         }
     }
 
@@ -98,6 +107,8 @@ fn yaml(text: &str) -> Positions {
     let mut positions = Positions::default();
     let mut open: Vec<Open> = Vec::new();
     let mut anchors: HashMap<usize, Rc<Node>> = HashMap::new();
+    // A file that was refused for what it repeats is read here, too.
+    let mut merges_left = limits::CONFIG_EXPANSION_MAX as usize;
     for event in Parser::new_from_str(text) {
         // What libyaml accepts and this parser does not costs the positions from here on, nothing else.
         let Ok((event, span)) = event else { break };
@@ -115,7 +126,10 @@ fn yaml(text: &str) -> Positions {
                 continue;
             }
             Event::MappingEnd | Event::SequenceEnd => {
-                let Some(done) = open.pop() else { break };
+                let Some(mut done) = open.pop() else { break };
+                if !done.is_list {
+                    add_merged(&mut done.node, &mut merges_left);
+                }
                 let node = Rc::new(done.node);
                 anchors.insert(done.anchor, Rc::clone(&node));
                 node
@@ -143,6 +157,25 @@ fn yaml(text: &str) -> Positions {
         attach(Rc::new(unfinished.node), &mut open, &mut positions);
     }
     positions
+}
+
+/// What a merge key (`<<`) brings along, which stands where its object stands.
+fn add_merged(node: &mut Node, left: &mut usize) {
+    let Some(merged) = node.members.get("<<").map(|member| Rc::clone(&member.node)) else { return };
+    if merged.plain {
+        return;
+    }
+    // One object, or a list of them.
+    let lists = merged.members.values().filter(|_| merged.members.contains_key("0"));
+    for source in std::iter::once(&merged).chain(lists.map(|member| &member.node)) {
+        for (key, member) in &source.members {
+            if *left == 0 {
+                return;
+            }
+            *left -= 1;
+            node.members.entry(key.clone()).or_insert_with(|| member.clone());
+        }
+    }
 }
 
 /// Puts a finished value where it belongs: into the innermost open object or list, or at the top.
@@ -240,13 +273,7 @@ impl JsonScan<'_> {
         let Some((skipped, rest)) = self.rest.split_at_checked(bytes) else {
             return;
         };
-        for c in skipped.chars() {
-            if c == '\n' {
-                self.spot = Spot { line: self.spot.line + 1, column: 1 };
-            } else {
-                self.spot.column += 1;
-            }
-        }
+        self.spot = skipped.chars().fold(self.spot, Spot::after);
         self.rest = rest;
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a mistake says where it is by a JSON Pointer into the file as written; lines are looked up at the end.
 
-use openact_core::{Error, JsonObject, Place, Result, limits};
+use openact_core::{Error, ErrorCode, JsonObject, Place, Result, limits};
 use serde_json::{Value, json};
 
 use crate::positions::{On, Positions};
@@ -80,7 +80,12 @@ impl Problems {
         if let Some(hint) = first.hint {
             error = error.hint(hint);
         }
-        Err(if count > 1 { error.details(json!({ "problems": all })) } else { error })
+        let beyond = count - all.len();
+        Err(match (count, beyond) {
+            (1, _) => error,
+            (_, 0) => error.details(json!({ "problems": all })),
+            _ => error.details(json!({ "problems": all, "beyond": beyond })),
+        })
     }
 
     fn push(&mut self, problem: Problem) {
@@ -93,15 +98,45 @@ impl Problems {
 }
 
 fn to_json(place: Option<&Place>, problem: &Problem) -> Value {
+    described(place, &problem.message, problem.hint.as_deref())
+}
+
+fn described(place: Option<&Place>, message: &str, hint: Option<&str>) -> Value {
     let mut out = JsonObject::new();
-    out.insert("message".into(), problem.message.clone().into());
+    out.insert("message".into(), message.into());
     if let Some(place) = place {
         out.insert("place".into(), place.to_string().into());
     }
-    if let Some(hint) = &problem.hint {
-        out.insert("hint".into(), hint.clone().into());
+    if let Some(hint) = hint {
+        out.insert("hint".into(), hint.into());
     }
     Value::Object(out)
+}
+
+/// What is wrong with several files, as one error: every mistake that each error names, in the order of the files. None if
+/// there is no error; one that is no fault of a file stands for all.
+pub fn together(errors: Vec<Error>) -> Option<Error> {
+    if errors.len() < 2 || errors.iter().any(|error| error.code != ErrorCode::InvalidConfig) {
+        let other = errors.iter().position(|error| error.code != ErrorCode::InvalidConfig);
+        return errors.into_iter().nth(other.unwrap_or(0));
+    }
+    let (mut all, mut beyond) = (Vec::new(), 0);
+    for error in &errors {
+        let details = error.details.as_ref();
+        match details.and_then(|details| details.get("problems")?.as_array()) {
+            Some(problems) => all.extend(problems.iter().cloned()),
+            None => all.push(described(error.place.as_ref(), &error.message, error.hint.as_deref())),
+        }
+        beyond += details.and_then(|details| details.get("beyond")?.as_u64()).unwrap_or(0);
+    }
+    let first = errors.into_iter().next()?;
+    let text = |name: &str| all.first().and_then(|problem| problem.get(name)?.as_str()).map(str::to_owned);
+    let more = all.len() as u64 - 1 + beyond;
+    let plural = if more == 1 { "mistake" } else { "mistakes" };
+    let message = text("message").unwrap_or_default();
+    let error = Error::invalid_config(format!("{message} (and {more} more {plural} in these files)"));
+    let error = text("hint").into_iter().fold(error, Error::hint).at(first.place.clone());
+    Some(error.details(json!({ "problems": all })))
 }
 
 /// `pointer` and one more segment.

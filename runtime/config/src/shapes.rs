@@ -1,12 +1,15 @@
-//! The two shapes of a file, as one list of entries.
+//! The shapes of a file, as one list of entries.
 //!
 //! | shape | where the connector stands |
 //! |---|---|
 //! | `connectors: {kind: {connections: {name: …}, actions: {name: …}}}` | the key |
 //! | `connections: {name: {kind, …}}`, `actions: {name: {connection, kind?, …}}` | `kind`, for an action also its connection's |
+//! | the same with lists of `{trn, connector, name, version, …}` | see [`listed`] |
 //!
-//! Both may carry `version` and `metadata`. Invariant: an [`Entry`] has a legal name and connector, no two have the
+//! All may carry `version` and `metadata`. Invariant: an [`Entry`] has a legal name and connector, no two have the
 //! same, and its fields are as written but for `kind`.
+
+mod listed;
 
 use std::collections::{HashMap, HashSet};
 
@@ -41,7 +44,7 @@ pub(crate) struct Entries {
     pub(crate) actions: Vec<Entry>,
 }
 
-const TOP: &[&str] = &["version", "metadata", "connectors", "connections", "actions"];
+const TOP: &[&str] = &["$schema", "version", "metadata", "connectors", "connections", "actions"];
 
 /// Takes a whole file apart.
 pub(crate) fn entries(file: Value, context: &Context<'_>, problems: &mut Problems) -> Entries {
@@ -74,6 +77,9 @@ pub(crate) fn entries(file: Value, context: &Context<'_>, problems: &mut Problem
     shapes.unique();
     shapes.entries
 }
+
+/// By the name of a connection: its connector and what says it; none where that is wrong, which is reported once.
+type Kinds = HashMap<String, Option<(ConnectorName, String)>>;
 
 struct Shapes<'a> {
     context: &'a Context<'a>,
@@ -129,8 +135,21 @@ impl Shapes<'_> {
     }
 
     fn flat(&mut self, connections: Value, actions: Value) {
-        // By name: the connector and what says it; none where that is wrong, which is reported once.
-        let mut kinds: HashMap<String, Option<(ConnectorName, String)>> = HashMap::new();
+        let mut kinds = Kinds::new();
+        let versions = match connections {
+            Value::Array(items) => self.listed_connections(items, &mut kinds),
+            other => {
+                self.flat_connections(other, &mut kinds);
+                HashMap::new()
+            }
+        };
+        match actions {
+            Value::Array(items) => self.listed_actions(items, &kinds, &versions),
+            other => self.flat_actions(other, &kinds),
+        }
+    }
+
+    fn flat_connections(&mut self, connections: Value, kinds: &mut Kinds) {
         for (key, fields) in self.object(connections, "/connections") {
             let at = child("/connections", &key);
             let mut fields = self.object(fields, &at);
@@ -158,6 +177,9 @@ impl Shapes<'_> {
                 });
             }
         }
+    }
+
+    fn flat_actions(&mut self, actions: Value, kinds: &Kinds) {
         for (key, fields) in self.object(actions, "/actions") {
             let at = child("/actions", &key);
             let mut fields = self.object(fields, &at);
@@ -168,7 +190,7 @@ impl Shapes<'_> {
                 }
                 None => None,
             };
-            let found = self.kind_of_action(own, &fields, &kinds, &at);
+            let found = self.kind_of_action(own, &fields, kinds, &at);
             if let (Some((connector, kind_at)), Some(name)) = (found, self.name(&key, &at)) {
                 self.entries.actions.push(Entry { connector, name, at, kind_at, kind_on: On::Value, fields });
             }
@@ -180,7 +202,7 @@ impl Shapes<'_> {
         &mut self,
         own: Option<Option<(ConnectorName, String)>>,
         fields: &JsonObject,
-        kinds: &HashMap<String, Option<(ConnectorName, String)>>,
+        kinds: &Kinds,
         at: &str,
     ) -> Option<(ConnectorName, String)> {
         let named = fields.get("connection").and_then(Value::as_str).map(|text| self.filled(text));

@@ -8,6 +8,7 @@ use crate::{
     fixture::{env, mistakes, read, read_in, refused},
 };
 
+mod file_schema;
 mod legacy;
 mod mistakes;
 mod readme;

@@ -12,7 +12,7 @@ use openact_core::{
 };
 use serde_json::{Value, json};
 
-use crate::{Format, problems::child, substitute};
+use crate::{Format, parse::is_merge_key, problems::child, substitute, toml_file};
 
 /// What to write; of each record the latest version among them counts.
 #[derive(Clone, Debug, Default)]
@@ -50,10 +50,26 @@ pub fn write(export: &Export, format: Format) -> Result<String> {
         Error::internal(format!("failed to write the configuration: {error}"))
     };
     match format {
+        // YAML would read it as a merge key again, however it is quoted.
+        Format::Yaml if has_merge_key(&file) => {
+            Err(Error::invalid_config("a key '<<' with an object cannot be written as YAML")
+                .hint("export as JSON or TOML"))
+        }
         Format::Yaml => serde_yaml::to_string(&file).map_err(|error| failed(&error)),
         Format::Json => {
             serde_json::to_string_pretty(&file).map(|text| text + "\n").map_err(|error| failed(&error))
         }
+        Format::Toml => toml_file::write(&file),
+    }
+}
+
+fn has_merge_key(value: &Value) -> bool {
+    match value {
+        Value::Object(object) => {
+            object.iter().any(|(key, value)| is_merge_key(key, value) || has_merge_key(value))
+        }
+        Value::Array(items) => items.iter().any(has_merge_key),
+        _ => false,
     }
 }
 
@@ -286,7 +302,7 @@ mod tests {
     #[test]
     fn what_is_written_reads_back_as_it_was() {
         let export = export();
-        for format in [Format::Yaml, Format::Json] {
+        for format in [Format::Yaml, Format::Json, Format::Toml] {
             let text = write(&export, format).unwrap();
             let read =
                 read_in(&text, format, SecretsMode::Seal, &|name| Some(format!("value of {name}"))).unwrap();

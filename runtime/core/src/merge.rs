@@ -139,11 +139,21 @@ mod tests {
         })
     }
 
-    fn has_null_member(value: &Value) -> bool {
+    /// Without the members that delete. They are taken out rather than assumed away: with many cases proptest would
+    /// give up on the ones it has to throw out.
+    fn without_null_members(value: Value) -> Value {
         match value {
-            Value::Object(map) => map.values().any(|value| value.is_null() || has_null_member(value)),
-            _ => false,
+            Value::Object(map) => {
+                let kept = map.into_iter().filter(|(_, value)| !value.is_null());
+                Value::Object(kept.map(|(key, value)| (key, without_null_members(value))).collect())
+            }
+            other => other,
         }
+    }
+
+    fn any_object() -> impl Strategy<Value = Value> {
+        prop::collection::btree_map("[a-c]", any_json(), 0..4)
+            .prop_map(|map| Value::Object(map.into_iter().collect()))
     }
 
     proptest! {
@@ -154,14 +164,12 @@ mod tests {
         }
 
         #[test]
-        fn onto_nothing_a_patch_without_nulls_is_itself(patch in any_json()) {
-            prop_assume!(!has_null_member(&patch));
+        fn onto_nothing_a_patch_without_nulls_is_itself(patch in any_json().prop_map(without_null_members)) {
             prop_assert_eq!(patched(Value::Null, patch.clone()), patch);
         }
 
         #[test]
-        fn an_empty_patch_changes_no_object(target in any_json()) {
-            prop_assume!(target.is_object());
+        fn an_empty_patch_changes_no_object(target in any_object()) {
             prop_assert_eq!(patched(target.clone(), json!({})), target);
         }
     }

@@ -179,7 +179,7 @@ impl Policies {
             "limits": {
                 "memory_bytes": limits.memory_bytes, "cpu_ms": limits.cpu_ms, "host_calls": limits.host_calls,
                 "max_bytes": limits.output_bytes, "response_bytes": limits.response_bytes,
-                "request_bytes": limits.request_bytes,
+                "request_bytes": limits.request_bytes, "dry_run": self.limits.dry_run.unwrap_or(false),
             },
             "network": {
                 "allowed_hosts": network.allowed_hosts, "allow_private": network.allow_private,
@@ -275,8 +275,12 @@ fn limits_schema() -> Value {
     let property = |(field, max): (&str, u64)| {
         (field.to_owned(), json!({"type": "integer", "minimum": 1, "maximum": max}))
     };
-    let properties: JsonObject = fields.into_iter().map(property).collect();
-    json!({"type": "object", "additionalProperties": false, "properties": properties})
+    let mut properties: JsonObject = fields.into_iter().map(property).collect();
+    properties.insert("dry_run".into(), json!({"type": "boolean", "description": "every call is a dry run"}));
+    json!({
+        "type": "object", "additionalProperties": false, "description": "what one call may use",
+        "properties": properties,
+    })
 }
 
 /// The schema of `rate_limit`.

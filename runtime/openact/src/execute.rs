@@ -50,7 +50,7 @@ pub struct Execution {
 }
 
 /// Runs one call.
-pub(crate) async fn execute(openact: &Shared, request: Request) -> Execution {
+pub(crate) async fn execute(openact: &Shared, mut request: Request) -> Execution {
     let started = Started { id: RunId(uuid::Uuid::now_v7()), at: Timestamp::now(), clock: Instant::now() };
 
     // 1. resolve the reference, and 2. load action, connection and connector from the snapshot
@@ -60,6 +60,7 @@ pub(crate) async fn execute(openact: &Shared, request: Request) -> Execution {
             return Execution { result: Err(error), run: None };
         }
     };
+    request.dry_run |= prepared.dry_run;
     // 3. to 7.
     let report = match attempt(openact, &request, &prepared, &started).await {
         Ok(report) => report,

@@ -28,6 +28,8 @@ pub(crate) struct Prepared {
     pub(crate) operation: String,
     pub(crate) connection_json: String,
     pub(crate) limits: CallLimits,
+    /// Its configuration says that it only ever describes what it would do.
+    pub(crate) dry_run: bool,
     pub(crate) access: Access,
     action_config: JsonObject,
     action_json: String,
@@ -88,6 +90,7 @@ impl Prepared {
             Policies::of([own, defaults, &parts.sections]).map_err(|error| error.context(&what))?;
         Ok(Self {
             limits: policies.call_limits(),
+            dry_run: policies.limits.dry_run.unwrap_or(false),
             operation: operation.name.clone(),
             overridable: operation.overridable.clone(),
             action_schema: operation.action_schema.clone(),

@@ -131,7 +131,6 @@ fn a_mistake_in_a_moved_value_is_where_it_was_written() {
             "path: /\nexpected_status: 200\nresponse: { allowed_status: 201 }",
             "6:5 'expected_status' and 'allowed_status' are the same",
         ),
-        ("path: /\nlimits: { dry_run: true }", "6:24 an action cannot be a dry run for ever"),
         ("path: /\nbody: {}\nrequest_body: {}", "7:5 'request_body' and 'body' are the same"),
         (
             "path: /\ntimeout_config: { total_ms: 5 }\ntimeout_seconds: 5",

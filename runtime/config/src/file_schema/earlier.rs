@@ -1,0 +1,130 @@
+//! The earlier spellings that are no plain renames, as [`crate::legacy`] reads them. They are marked `deprecated`, so that
+//! an editor strikes them through and does not offer them first.
+//!
+//! Invariant: nothing that a connector declares itself is changed.
+
+use serde_json::{Value, json};
+
+use crate::connector::Connector;
+
+/// Fields of actions that could stand on a connection.
+const OF_DEFAULTS: &[&str] = &["headers", "query", "query_params", "cookies", "response_policy"];
+/// `authorization` as a word.
+const WORDS: &[&str] = &[
+    "none",
+    "bearer",
+    "bearer_token",
+    "api_key",
+    "basic",
+    "oauth2_client_credentials",
+    "oauth2",
+    "oauth2_authorization_code",
+    "oauth2_authflow",
+    "authflow",
+];
+/// What belonged to the word and stood beside it.
+const SECRETS_BESIDE: &[&str] = &["token", "api_key", "api_key_value", "password", "client_secret"];
+const TEXTS_BESIDE: &[&str] = &[
+    "api_key_name",
+    "header_name",
+    "prefix",
+    "username",
+    "client_id",
+    "token_url",
+    "scope",
+    "scopes",
+    "auth_url",
+    "authorization_url",
+    "redirect_uri",
+    "callback_url",
+    "provider",
+];
+
+/// What a connection could hold.
+pub(super) fn connection(schema: &mut Value, connector: &Connector) {
+    shared(schema);
+    let any = json!({"deprecated": true});
+    let authorization = &mut schema["properties"]["authorization"];
+    let today = authorization["properties"]["type"]["enum"].as_array().cloned().unwrap_or_default();
+    let earlier = WORDS.iter().map(|word| json!(word)).filter(|word| !today.contains(word));
+    authorization["properties"]["type"]["enum"] = today.iter().cloned().chain(earlier).collect();
+    // As an object of an earlier kind it may hold what stood beside the word.
+    for name in SECRETS_BESIDE.iter().chain(TEXTS_BESIDE).chain(&["use_pkce", "name"]) {
+        add(authorization, name, any.clone());
+    }
+    let object = authorization.take();
+    let description = object["description"].clone();
+    *authorization = json!({
+        "description": description, "x-aliases": ["auth"],
+        "anyOf": [object, {"enum": WORDS, "deprecated": true}],
+    });
+    for name in SECRETS_BESIDE {
+        add(schema, name, json!({"type": "string", "writeOnly": true, "deprecated": true}));
+    }
+    for name in TEXTS_BESIDE {
+        add(schema, name, json!({"type": ["string", "array"], "deprecated": true}));
+    }
+    let object = json!({"type": "object", "deprecated": true});
+    let list = json!({"type": "array", "items": {"type": "object", "required": ["key", "value"]}});
+    add(schema, "use_pkce", json!({"type": "boolean", "deprecated": true}));
+    add(schema, "auth_parameters", object.clone());
+    add(schema, "oauth_parameters", object.clone());
+    add(schema, "authflow", object);
+    add(
+        schema,
+        "invocation_http_parameters",
+        json!({"type": "object", "additionalProperties": false, "deprecated": true, "properties": {
+            "header_parameters": list, "query_string_parameters": list, "body_parameters": list}}),
+    );
+    add(schema, "verify_ssl", json!({"type": "boolean", "deprecated": true}));
+    add(schema, "proxy", json!({"type": ["string", "object"], "deprecated": true}));
+    add(schema, "proxy_url", json!({"type": "string", "deprecated": true}));
+    let known = connector.operation_of_defaults(&Default::default());
+    for name in OF_DEFAULTS {
+        let view = known.map(|operation| openact_core::schema::SchemaView::new(&operation.config_schema));
+        if view.is_some_and(|view| view.property(name).is_some() || view.canonical_name(name).is_some()) {
+            add(schema, name, json!({"type": "object", "deprecated": true}));
+        }
+    }
+}
+
+/// What connections, their defaults and actions could hold.
+pub(super) fn shared(schema: &mut Value) {
+    let flag = json!({"type": "boolean", "deprecated": true});
+    let timeout = &mut schema["properties"]["timeout"];
+    if timeout.is_object() {
+        timeout["type"] = json!(["object", "number"]);
+        timeout["exclusiveMinimum"] = 0.into();
+    }
+    add(schema, "timeout_seconds", json!({"type": "number", "exclusiveMinimum": 0, "deprecated": true}));
+    add(
+        &mut schema["properties"]["limits"],
+        "max_rows",
+        json!({"type": "integer", "minimum": 1, "deprecated": true}),
+    );
+    add(&mut schema["properties"]["http_policy"], "follow_redirects", flag.clone());
+    let network = &mut schema["properties"]["network"];
+    add(network, "verify_ssl", flag.clone());
+    add(network, "verify_peer", flag);
+    for pem in ["ca", "client_cert", "client_key"] {
+        let field = &mut network["properties"]["tls"]["properties"][pem];
+        if field.is_object() {
+            field["type"] = json!(["string", "object", "array"]);
+        }
+    }
+    let any = json!({"deprecated": true});
+    if schema["properties"]["response"].is_object() {
+        add(schema, "expected_status", any.clone());
+        add(schema, "response_format", json!({"type": "string", "deprecated": true}));
+        let response = &mut schema["properties"]["response"];
+        add(response, "success_status", any.clone());
+        add(response, "transform_response", json!({"type": "null", "deprecated": true}));
+    }
+}
+
+/// Adds a property to an object schema that does not declare it.
+fn add(schema: &mut Value, name: &str, property: Value) {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.entry(name).or_insert(property);
+    }
+}
