@@ -10,7 +10,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use openact::{Error, OpenAct, Result};
+use openact::{Door, Error, OpenAct, Result};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -52,7 +52,7 @@ impl App {
 
 /// A command runs one call: room for a few is reserved faster than room for thousands.
 fn builder() -> openact::Builder {
-    OpenAct::builder().instances_max(16)
+    OpenAct::builder().instances_max(16).door(Door::Cli)
 }
 
 /// Everything after the first line of `main`.

@@ -62,7 +62,12 @@ pub(crate) async fn execute(openact: &Shared, mut request: Request) -> Execution
     };
     request.dry_run |= prepared.dry_run;
     // 3. to 7.
-    let report = match attempt(openact, &request, &prepared, &started).await {
+    let attempted = match openact.store.audit_run_start(started.id, &prepared.action, request.door).await {
+        Ok(()) => attempt(openact, &request, &prepared, &started).await,
+        // By a setting, what cannot be in the audit log does not happen.
+        Err(error) => Err(error),
+    };
+    let report = match attempted {
         Ok(report) => report,
         Err(error) => CallReport { result: Err(error), host_calls: Vec::new(), usage: Default::default() },
     };

@@ -5,11 +5,15 @@
 //! [`Builder`] sets up an [`OpenAct`]; [`execute`](OpenAct::execute) is the path of one call; `import` (and `plan`, `sync`, `watch`,
 //! `prune`) and `manage` change and list configuration, `explain` and `check` tell what it does and whether it works, `secrets` what it refers to and the key
 //! that seals it; `snapshot` and `prepared` keep what calls read; `find` is from a name to its record; `catalog` knows the
-//! connectors; [`settings`] where things are kept. Invariant: every door is a translation to and from what is public here.
+//! connectors; `audit` who changed what, `backup` copies, `doctor` what is wrong; [`settings`] where things are kept.
+//! Invariant: every door is a translation to and from what is public here.
 
 mod access;
+mod audit;
+mod backup;
 mod catalog;
 mod check;
+mod doctor;
 mod execute;
 mod explain;
 mod find;
@@ -41,8 +45,10 @@ use tokio::task::JoinSet;
 
 use crate::sync::Source;
 
+pub use backup::restore;
 pub use catalog::{ConnectorInfo, ConnectorSource};
 pub use check::{CheckOutcome, CheckReport};
+pub use doctor::{Finding, Health, doctor};
 pub use execute::{Execution, Request};
 pub use explain::{Explanation, Setting, SettingOrigin};
 pub use import::{ImportOptions, OnConflict, Progress, Versioning};
@@ -62,8 +68,9 @@ pub use openact_core::{
 };
 pub use openact_engine::{ItemSender, Resolve};
 pub use openact_store::{
-    KeyOrigin, KeyRotation, KeyState, KeyStatus, KeyVersion, MasterKey, MigrateReport, RunFilter, RunWrites,
-    StoreUrl, StoredSecret,
+    AuditEntry, AuditReport, AuditRuns, Author, BackupReport, BrokenAt, KeyOrigin, KeyRotation, KeyState,
+    KeyStatus, KeyVersion, MasterKey, MigrateReport, RestoreReport, RunFilter, RunWrites, StoreUrl,
+    StoredSecret,
 };
 pub use plan::{Change, ChangeStatus, Plan};
 pub use sync::SyncOptions;
@@ -202,6 +209,8 @@ pub struct Builder {
     env: Option<Environment>,
     private: PrivateAccess,
     resolver: Option<Arc<dyn Resolve>>,
+    author: Option<Author>,
+    audit_runs: Option<AuditRuns>,
 }
 
 enum ComponentSource {
@@ -364,6 +373,26 @@ impl Builder {
         self
     }
 
+    /// To whom the audit log ascribes what is changed. Default: the operating system's user, a Rust program.
+    #[must_use]
+    pub fn author(mut self, author: Author) -> Self {
+        self.author = Some(author);
+        self
+    }
+
+    /// The same, for the operating system's user who came through this door.
+    #[must_use]
+    pub fn door(self, door: Door) -> Self {
+        self.author(Author { actor: audit::user_of_process(), door })
+    }
+
+    /// Whether runs are in the audit log, too. Default: what `OPENACT_AUDIT_RUNS` says, else they are not.
+    #[must_use]
+    pub fn audit_runs(mut self, audit_runs: AuditRuns) -> Self {
+        self.audit_runs = Some(audit_runs);
+        self
+    }
+
     /// Opens the store, starts the engine, loads given connectors, imports given configuration.
     pub async fn build(self) -> Result<OpenAct> {
         let env: Environment = self.env.unwrap_or_else(|| Arc::new(|name| std::env::var(name).ok()));
@@ -381,7 +410,15 @@ impl Builder {
             instances_max: self.instances_max,
             resolver: self.resolver,
         })?;
-        let store = Store::open(&url, key, self.run_writes).await?;
+        let audit_runs = match self.audit_runs {
+            Some(audit_runs) => audit_runs,
+            None => settings::audit_runs(&env)?,
+        };
+        let author = self
+            .author
+            .unwrap_or_else(|| Author { actor: audit::user_of_process(), door: Door::Embedded });
+        let store = Store::open(&url, key, self.run_writes).await?.acting_as(author);
+        store.set_audit_runs(audit_runs)?;
         let generation = store.config_generation().await?;
         let shared = Arc::new(Shared {
             engine,

@@ -14,6 +14,7 @@
 //! | `OPENACT_TENANT` | the tenant |
 //! | `OPENACT_MASTER_KEY` | the key that seals secrets: base64 of 32 bytes |
 //! | `OPENACT_MASTER_KEY_PREVIOUS` | while the key is rotated: the one before it |
+//! | `OPENACT_AUDIT_RUNS` | whether runs are in the audit log: `off`, `on`, `required` |
 //! | `OPENACT_HOME` | one folder for data, configuration and cache, instead of the platform's three |
 
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use openact_core::{
     Error, Result,
     secret::{ExposeSecret, SecretString},
 };
-use openact_store::{KeySource, MasterKey, StoreUrl};
+use openact_store::{AuditRuns, KeySource, MasterKey, StoreUrl};
 
 use crate::Environment;
 
@@ -35,8 +36,20 @@ pub const OPENACT_TENANT: &str = "OPENACT_TENANT";
 pub const OPENACT_MASTER_KEY: &str = "OPENACT_MASTER_KEY";
 /// While the key is rotated: the one before it.
 pub const OPENACT_MASTER_KEY_PREVIOUS: &str = "OPENACT_MASTER_KEY_PREVIOUS";
+/// Whether runs are in the audit log.
+pub const OPENACT_AUDIT_RUNS: &str = "OPENACT_AUDIT_RUNS";
 /// One folder for everything.
 pub const OPENACT_HOME: &str = "OPENACT_HOME";
+
+/// All of them.
+pub const VARIABLES: [&str; 6] = [
+    OPENACT_DB,
+    OPENACT_TENANT,
+    OPENACT_MASTER_KEY,
+    OPENACT_MASTER_KEY_PREVIOUS,
+    OPENACT_AUDIT_RUNS,
+    OPENACT_HOME,
+];
 
 /// The folders of this user.
 #[derive(Clone, Debug)]
@@ -96,6 +109,14 @@ pub(crate) fn store_url(text: &str) -> Result<StoreUrl> {
     let url: StoreUrl = text.parse()?;
     let is_default = Folders::of_platform().is_some_and(|folders| url.path() == Some(&folders.database()));
     Ok(if is_default { url.creating_folder() } else { url })
+}
+
+/// Whether runs are in the audit log.
+pub(crate) fn audit_runs(env: &Environment) -> Result<AuditRuns> {
+    match env(OPENACT_AUDIT_RUNS).filter(|text| !text.is_empty()) {
+        Some(text) => text.parse().map_err(|error: Error| error.context(OPENACT_AUDIT_RUNS)),
+        None => Ok(AuditRuns::Off),
+    }
 }
 
 /// The keys of a store that was given none. They are read only when a secret is first sealed or opened.

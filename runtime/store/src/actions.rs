@@ -74,7 +74,8 @@ impl Store {
 
     /// Deletes one version; says whether there was one.
     pub async fn delete_action(&self, trn: &ActionTrn) -> Result<bool> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_change().await?;
+        self.audit_delete(&mut tx, trn, "action.delete").await?;
         let deleted = sqlx::query("DELETE FROM actions WHERE trn = ?")
             .bind(trn.to_string())
             .execute(&mut *tx)

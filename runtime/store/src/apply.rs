@@ -71,7 +71,7 @@ impl Store {
             // Before the transaction: getting the key may take a while, and others wait for the lock.
             self.0.keys.ring()?;
         }
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_change().await?;
         if let Some(planned_at) = changes.planned_at
             && self.generation_of(&mut *tx).await? != planned_at
         {
@@ -79,6 +79,7 @@ impl Store {
                 .hint("try again")
                 .with_retryable(true));
         }
+        self.audit_changes(&mut tx, &changes).await?;
         let written = || changes.written.fetch_add(1, Ordering::Relaxed);
         for connection in &changes.connections {
             connections::insert(&mut tx, &self.0.place, connection).await?;

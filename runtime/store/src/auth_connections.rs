@@ -97,6 +97,7 @@ impl Store {
             version: stored.saturating_add(1),
             ..credential.clone()
         };
+        self.audit_credential(&mut tx, old.as_ref(), Some(&new)).await?;
         self.write_row(&mut tx, &key, &new).await?;
         self.write_history(&mut tx, &key, trn, old.as_ref(), Some(&new), reason).await?;
         self.commit(tx).await?;
@@ -111,6 +112,7 @@ impl Store {
         let Some(old) = self.read_auth_connection(&mut *tx, trn).await? else {
             return Ok(false);
         };
+        self.audit_credential(&mut tx, Some(&old), None).await?;
         sqlx::query("DELETE FROM auth_connections WHERE trn = ?")
             .bind(trn.to_string())
             .execute(&mut *tx)

@@ -21,7 +21,7 @@ use sqlx::{
 };
 
 use crate::{
-    Store, StoreUrl, failure,
+    AuditReport, KeySource, RunWrites, Store, StoreUrl, failure,
     migrate::{self, MIGRATIONS, SchemaState},
     open,
 };
@@ -35,6 +35,9 @@ pub struct BackupReport {
     pub bytes: u64,
     /// Rows of each table, by name.
     pub rows: Vec<(String, u64)>,
+    /// What verifying its audit log found; none if that has no log, or this process not its key. A broken log is no reason
+    /// not to have a copy.
+    pub audit: Option<AuditReport>,
 }
 
 /// What a restore did.
@@ -44,6 +47,8 @@ pub struct RestoreReport {
     pub file: PathBuf,
     /// Rows of each table it has now, by name.
     pub rows: Vec<(String, u64)>,
+    /// As in [`BackupReport`].
+    pub audit: Option<AuditReport>,
     /// Where the database that was there is now.
     pub replaced: Option<PathBuf>,
     /// Migrations that it lacks, being of an older OpenAct.
@@ -54,22 +59,24 @@ impl Store {
     /// Writes a copy of the database to the file `to`, which must not exist, while others write. It is as of one moment,
     /// verified by opening it, its owner's alone, and on the disk when this returns.
     pub async fn backup(&self, to: &Path) -> Result<BackupReport> {
+        let Some(from) = &self.0.path else {
+            return Err(Error::invalid_input("a database in memory cannot be copied")
+                .hint("name a file with --db, or export the configuration"));
+        };
         let draft = Draft::of_copy(to)?;
-        match &self.0.path {
-            // Not one of the store's own: a connection that may only read does not copy either.
-            Some(from) => vacuum(&mut connect(from).await?, &self.0.place, &draft).await?,
-            None => {
-                let mut writer = self.0.writer.acquire().await.map_err(self.failed(COPY))?;
-                vacuum(&mut writer, &self.0.place, &draft).await?;
-            }
-        }
+        // Not one of the store's own: a connection that may only read does not copy either.
+        vacuum(&mut connect(from, &self.0.place).await?, &self.0.place, &draft).await?;
         let (rows, _) = verify_ours(&draft, &to.display().to_string()).await?;
-        draft.publish(to, rows)
+        let mut copy = connect(&draft.0, &self.0.place).await?;
+        let audit = self.verify_audit_in(&mut copy).await.ok();
+        close(copy, &to.display().to_string()).await?;
+        draft.publish(to, rows, audit)
     }
 
     /// Puts a copy of the file `from` in the place of the database at `url`, once it is verified. One that is there is
-    /// replaced with `force` only and is kept beside it; one that another process has open is not replaced.
-    pub async fn restore(url: &StoreUrl, from: &Path, force: bool) -> Result<RestoreReport> {
+    /// replaced with `force` only and is kept beside it; one that another process has open is not replaced. `key` is to
+    /// verify the audit log of the copy, if it opens that.
+    pub async fn restore(url: &StoreUrl, key: KeySource, from: &Path, force: bool) -> Result<RestoreReport> {
         let Some(database) = url.path() else {
             return Err(
                 Error::invalid_input("a database in memory cannot be restored").hint("name a file with --db")
@@ -86,6 +93,7 @@ impl Store {
         let draft = Draft::beside(database)?;
         read_copy(from, database, &draft)?;
         let (rows, missing) = verify_ours(&draft, &from.display().to_string()).await?;
+        let audit = if missing.is_empty() { audit_of(&draft, key).await } else { None };
         draft.sync()?;
         let replaced = if is_there { Some(replace(&draft, database).await?) } else { None };
         if replaced.is_none() {
@@ -93,20 +101,20 @@ impl Store {
             fs::rename(&draft.0, database).map_err(|error| unwritable(database, &error))?;
         }
         sync_folder(database)?;
-        Ok(RestoreReport { file: database.to_owned(), rows, replaced, missing })
+        Ok(RestoreReport { file: database.to_owned(), rows, audit, replaced, missing })
     }
 }
 
 /// Copies a database whatever its tables are, as [`Store::backup`] does. That its rows fit its foreign keys is not asked.
 pub async fn copy_database(from: &Path, to: &Path) -> Result<BackupReport> {
     let draft = Draft::of_copy(to)?;
-    let mut source = connect(from).await?;
+    let mut source = connect(from, &from.display().to_string()).await?;
     vacuum(&mut source, &from.display().to_string(), &draft).await?;
     let place = to.display().to_string();
-    let mut copy = connect(&draft.0).await?;
+    let mut copy = connect(&draft.0, &place).await?;
     let rows = verify(&mut copy, &place).await?;
     close(copy, &place).await?;
-    draft.publish(to, rows)
+    draft.publish(to, rows, None)
 }
 
 /// What failed, for an error.
@@ -143,7 +151,12 @@ impl Draft {
     }
 
     /// Gives a verified copy its name.
-    fn publish(self, to: &Path, rows: Vec<(String, u64)>) -> Result<BackupReport> {
+    fn publish(
+        self,
+        to: &Path,
+        rows: Vec<(String, u64)>,
+        audit: Option<AuditReport>,
+    ) -> Result<BackupReport> {
         self.sync()?;
         match fs::hard_link(&self.0, to) {
             Ok(()) => {}
@@ -154,7 +167,7 @@ impl Draft {
         }
         sync_folder(to)?;
         let bytes = fs::metadata(to).map_err(|error| unwritable(to, &error))?.len();
-        Ok(BackupReport { file: to.to_owned(), bytes, rows })
+        Ok(BackupReport { file: to.to_owned(), bytes, rows, audit })
     }
 }
 
@@ -168,8 +181,7 @@ impl Drop for Draft {
 }
 
 /// A connection of its own to a database that is there.
-async fn connect(path: &Path) -> Result<SqliteConnection> {
-    let place = path.display().to_string();
+async fn connect(path: &Path, place: &str) -> Result<SqliteConnection> {
     // SQLite reads a name that starts with "file:" as a URI.
     let path = std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
     SqliteConnectOptions::new()
@@ -181,7 +193,7 @@ async fn connect(path: &Path) -> Result<SqliteConnection> {
         .disable_statement_logging()
         .connect()
         .await
-        .map_err(|error| failure::explain(&place, "open the database", error))
+        .map_err(|error| failure::explain(place, "open the database", error))
 }
 
 async fn close(connection: SqliteConnection, place: &str) -> Result<()> {
@@ -198,7 +210,7 @@ async fn vacuum(source: &mut SqliteConnection, place: &str, to: &Draft) -> Resul
     sqlx::query("VACUUM INTO ?").bind(target).execute(&mut *source).await.map_err(failed)?;
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(source).await.map_err(failed)?;
     if mode == "wal" {
-        let mut copy = connect(&to.0).await?;
+        let mut copy = connect(&to.0, place).await?;
         sqlx::query("PRAGMA journal_mode = WAL").execute(&mut copy).await.map_err(failed)?;
         copy.close().await.map_err(failed)?;
     }
@@ -236,7 +248,7 @@ async fn verify(copy: &mut SqliteConnection, place: &str) -> Result<Vec<(String,
 
 /// Of a copy of our schema: what it holds, and which migrations it lacks.
 async fn verify_ours(draft: &Draft, place: &str) -> Result<(Vec<(String, u64)>, Vec<String>)> {
-    let mut copy = connect(&draft.0).await?;
+    let mut copy = connect(&draft.0, place).await?;
     let missing = match migrate::state(&mut copy, place, &MIGRATIONS).await? {
         SchemaState::Empty => {
             return Err(Error::store_unavailable(format!("database {place} is empty"))
@@ -264,6 +276,13 @@ async fn verify_ours(draft: &Draft, place: &str) -> Result<(Vec<(String, u64)>, 
     sqlx::query("PRAGMA journal_mode = WAL").execute(&mut copy).await.map_err(failed)?;
     close(copy, place).await?;
     Ok((rows, missing))
+}
+
+async fn audit_of(draft: &Draft, key: KeySource) -> Option<AuditReport> {
+    let store = Store::open(&StoreUrl::file(&draft.0), key, RunWrites::BeforeAnswer).await.ok()?;
+    let report = store.verify_audit().await.ok();
+    store.close().await.ok()?;
+    report
 }
 
 /// Takes the bytes of the file `from`.
@@ -308,7 +327,7 @@ async fn replace(draft: &Draft, database: &Path) -> Result<PathBuf> {
     if let Some(alone) = alone {
         // It is the replaced file's, which nobody else knows by now; that it opens as before is a courtesy.
         let _ = alone.close().await;
-        if let Ok(mut replaced) = connect(&kept).await {
+        if let Ok(mut replaced) = connect(&kept, "").await {
             let _ = sqlx::query("PRAGMA journal_mode = WAL").execute(&mut replaced).await;
             let _ = replaced.close().await;
         }
@@ -319,10 +338,10 @@ async fn replace(draft: &Draft, database: &Path) -> Result<PathBuf> {
 /// Locks out every other process and folds the write-ahead log into the file. None of one that is too damaged to be locked.
 async fn take_alone(draft: &Draft, database: &Path) -> Result<Option<SqliteConnection>> {
     let place = database.display().to_string();
-    let mut ours = connect(&draft.0).await?;
+    let mut ours = connect(&draft.0, &place).await?;
     let id = application_id(&mut ours).await.map_err(|error| failure::explain(&place, VERIFY, error))?;
     close(ours, &place).await?;
-    let mut old = match connect(database).await {
+    let mut old = match connect(database, &place).await {
         Ok(old) => old,
         Err(_) => return Ok(None),
     };

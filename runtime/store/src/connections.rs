@@ -81,7 +81,8 @@ impl Store {
     /// Deletes one version; says whether there was one. Refused while an action runs over it.
     pub async fn delete_connection(&self, trn: &ConnectionTrn) -> Result<bool> {
         let doing = "delete a connection";
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_change().await?;
+        self.audit_delete(&mut tx, trn, "connection.delete").await?;
         let users: Vec<String> =
             sqlx::query_scalar("SELECT trn FROM actions WHERE connection_trn = ? ORDER BY trn LIMIT 4")
                 .bind(trn.to_string())

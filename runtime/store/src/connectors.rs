@@ -42,7 +42,8 @@ impl Store {
                 record.name, record.digest
             )));
         }
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_change().await?;
+        self.audit_connector(&mut tx, record.name.as_str(), Some(record)).await?;
         sqlx::query(
             "INSERT INTO connectors (name, version, digest, manifest, grants, installed_at, bytes)
              VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -107,7 +108,7 @@ impl Store {
 
     /// Removes a connector; says whether there was one. Refused while a connection is for it.
     pub async fn remove_connector(&self, name: &ConnectorName) -> Result<bool> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_change().await?;
         let user: Option<String> =
             sqlx::query_scalar("SELECT trn FROM connections WHERE connector = ? ORDER BY trn LIMIT 1")
                 .bind(name.as_str())
@@ -118,6 +119,7 @@ impl Store {
             return Err(Error::conflict(format!("connector '{name}' is in use by {user}"))
                 .hint("delete its connections first"));
         }
+        self.audit_connector(&mut tx, name.as_str(), None).await?;
         let deleted = sqlx::query("DELETE FROM connectors WHERE name = ?")
             .bind(name.as_str())
             .execute(&mut *tx)
@@ -131,7 +133,8 @@ impl Store {
     }
 }
 
-fn digest_of(bytes: &[u8]) -> ComponentDigest {
+/// What a connector's bytes, or a template's text, are told apart by.
+pub fn digest_of(bytes: &[u8]) -> ComponentDigest {
     let mut digest = ComponentDigest([0; 32]);
     for (to, from) in digest.0.iter_mut().zip(digest::digest(&digest::SHA256, bytes).as_ref()) {
         *to = *from;

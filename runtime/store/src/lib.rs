@@ -18,12 +18,14 @@
 
 pub mod actions;
 pub mod apply;
+pub mod audit;
 pub mod auth_connections;
 pub mod backup;
 pub mod checkpoints;
 pub mod connections;
 pub mod connectors;
 mod failure;
+pub mod health;
 pub mod key;
 pub mod key_file;
 mod key_versions;
@@ -44,12 +46,14 @@ use openact_core::{Error, Result};
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 pub use actions::ActionFilter;
+pub use audit::{AuditEntry, AuditReport, AuditRuns, Author, BrokenAt};
 pub use apply::{ChangeSet, NewSecret};
 pub use auth_connections::{AuthChange, AuthConnection};
 pub use backup::{BackupReport, RestoreReport, copy_database};
 pub use checkpoints::Checkpoint;
 pub use connections::ConnectionFilter;
 pub use connectors::ConnectorRecord;
+pub use health::Health;
 pub use key::{KeySource, MasterKey};
 pub use key_versions::{KeyOrigin, KeyState, KeyStatus, KeyVersion};
 pub use migrate::MigrateReport;
@@ -62,7 +66,7 @@ pub use url::StoreUrl;
 
 /// An open store. Clones share it; [`Store::close`] ends it for all of them.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(Arc<Inner>, Arc<Author>);
 
 struct Inner {
     /// The database as the user named it, for messages.
@@ -73,6 +77,8 @@ struct Inner {
     writer: SqlitePool,
     keys: key::KeyHolder,
     runs: runs::RunSink,
+    /// An [`AuditRuns`].
+    audit_runs: std::sync::atomic::AtomicU8,
 }
 
 impl Store {
@@ -85,8 +91,12 @@ impl Store {
 
     fn assemble(pools: open::Pools, key: KeySource, run_writes: RunWrites) -> Self {
         let open::Pools { place, path, readers, writer } = pools;
-        let runs = runs::RunSink::start(run_writes, &place, &writer);
-        Self(Arc::new(Inner { place, path, readers, writer, keys: key::KeyHolder::new(key), runs }))
+        let inner = Arc::new_cyclic(|inner| {
+            let runs = runs::RunSink::start(run_writes, &place, &writer, inner.clone());
+            let keys = key::KeyHolder::new(key);
+            Inner { place, path, readers, writer, keys, runs, audit_runs: Default::default() }
+        });
+        Self(inner, Arc::default())
     }
 
     /// Brings the database at `url` to the current schema, creating it if it is absent.
@@ -125,6 +135,15 @@ impl Store {
     /// A write transaction. It holds the lock from the start, so that a read in it stays true until it commits.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
         self.0.writer.begin_with("BEGIN IMMEDIATE").await.map_err(self.failed("begin a transaction"))
+    }
+
+    /// The same, for a change that leaves an entry in the audit log: it needs the key, and getting that may take a while,
+    /// which others should not wait for.
+    async fn begin_change(&self) -> Result<Transaction<'static, Sqlite>> {
+        if self.0.path.is_some() {
+            self.0.keys.ring()?;
+        }
+        self.begin().await
     }
 
     async fn commit(&self, tx: Transaction<'static, Sqlite>) -> Result<()> {

@@ -72,6 +72,11 @@ const TABLES: [SealedTable; 3] = [
     },
 ];
 
+/// The key of the audit log. It changes last, in the transaction that ends the rotation: until then a process that has only
+/// the old key can change something.
+const AUDIT_KEYS: SealedTable =
+    SealedTable { name: "audit_keys", record: "'chain'", fields: &["mac_key"], fingerprint: false };
+
 /// How far one pass over the tables came.
 #[derive(Default)]
 struct Pass {
@@ -95,7 +100,7 @@ impl Store {
             }
             records += pass.sealed;
             // A process that had only the old key may have sealed something behind the pass.
-            if self.finish_rotation(target.version).await? {
+            if self.finish_rotation(&target).await? {
                 return Ok(KeyRotation { version: target.version, records, resumed });
             }
             idle = if pass.sealed == 0 { idle + 1 } else { 0 };
@@ -135,6 +140,12 @@ impl Store {
             return Err(error);
         }
         let number = ring.iter().find(|key| key.keys.id() == current.id).and_then(|key| key.number);
+        if let Some(number) = number.filter(|number| ring.iter().any(|key| key.number < Some(*number))) {
+            // The file is no part of a transaction: rather an entry without the change than the change without one.
+            let mut tx = self.begin().await?;
+            self.audit_key(&mut tx, "key.drop_old", number, None).await?;
+            self.commit(tx).await?;
+        }
         let dropped = key_file::retain(path, |key| number.is_none_or(|number| key.number >= number))?;
         self.0.keys.reload()?;
         Ok(dropped)
@@ -159,6 +170,8 @@ impl Store {
             return Err(Error::conflict("the master key is being rotated by another process"));
         }
         self.add_version(&mut tx, next.version, next.keys.id()).await?;
+        let before = serde_json::json!({ "version": current.version });
+        self.audit_key(&mut tx, "key.rotate", next.version, Some(before)).await?;
         self.commit(tx).await?;
         Ok((next, false))
     }
@@ -230,8 +243,8 @@ impl Store {
 
     /// Ends the rotation if no record is left of another version. What it ends on is on the disk when this returns: the
     /// next thing to happen may be that the old key is thrown away.
-    async fn finish_rotation(&self, version: i64) -> Result<bool> {
-        let failed = || self.failed("finish the rotation");
+    async fn finish_rotation(&self, target: &VersionKeys) -> Result<bool> {
+        let (failed, version) = (|| self.failed("finish the rotation"), target.version);
         sqlx::query("PRAGMA synchronous = FULL").execute(&self.0.writer).await.map_err(failed())?;
         let mut tx = self.begin().await?;
         let left: i64 = sqlx::query_scalar(
@@ -244,6 +257,10 @@ impl Store {
         .await
         .map_err(failed())?;
         if left == 0 {
+            let log_key = AUDIT_KEYS.select(version, i64::MIN).build().fetch_optional(&mut *tx).await;
+            if let Some(row) = log_key.map_err(failed())? {
+                self.reseal(&AUDIT_KEYS, target, &row)?.run(&mut tx).await.map_err(failed())?;
+            }
             sqlx::query(
                 "DELETE FROM settings WHERE key GLOB 'master_key_id.*' AND key <> 'master_key_id.' || ?",
             )
@@ -251,6 +268,7 @@ impl Store {
             .execute(&mut *tx)
             .await
             .map_err(failed())?;
+            self.audit_key(&mut tx, "key.rotated", version, None).await?;
             self.commit(tx).await?;
         } else {
             drop(tx);
@@ -303,7 +321,7 @@ struct Columns {
 impl SealedTable {
     /// Rows that are not of `version`, after the row `after`.
     fn select(&self, version: i64, after: i64) -> QueryBuilder<Sqlite> {
-        let mut query = QueryBuilder::new("SELECT rowid, key_version, data_key_encrypted, data_key_nonce");
+        let mut query = QueryBuilder::new("SELECT rowid AS rowid, key_version, data_key_encrypted, data_key_nonce");
         for field in self.fields {
             query.push(format!(", {field}_encrypted, {field}_nonce"));
         }

@@ -8,7 +8,7 @@
 //! queue then holds the callers back; only [`Store::close`] gives up, after a few attempts, and says how many it lost.
 
 use std::{
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, Weak},
     time::Duration,
 };
 
@@ -22,7 +22,7 @@ use sqlx::{Arguments as _, FromRow, QueryBuilder, Sqlite, SqlitePool, sqlite::Sq
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::{
-    Store, failure,
+    Inner, Store, failure,
     rows::{Row, damaged, json_text, time_text},
 };
 
@@ -59,7 +59,7 @@ impl Store {
     pub async fn record_run(&self, record: impl Into<Arc<RunRecord>>) -> Result<()> {
         let record = record.into();
         match &self.0.runs {
-            RunSink::Direct => insert(&self.0.writer, &[record])
+            RunSink::Direct => insert(&self.0.writer, &[record], Some(self))
                 .await
                 .map_err(|error| failure::explain(&self.0.place, RECORD, error)),
             RunSink::Grouped { queue, .. } => queue
@@ -130,7 +130,7 @@ pub(crate) enum Message {
 }
 
 impl RunSink {
-    pub(crate) fn start(writes: RunWrites, place: &str, writer: &SqlitePool) -> Self {
+    pub(crate) fn start(writes: RunWrites, place: &str, writer: &SqlitePool, store: Weak<Inner>) -> Self {
         match writes {
             RunWrites::BeforeAnswer => Self::Direct,
             RunWrites::Grouped => {
@@ -140,6 +140,7 @@ impl RunSink {
                 let writer = GroupWriter {
                     place: place.to_owned(),
                     pool: writer.clone(),
+                    store,
                     inbox,
                     is_closing,
                     hurry: hurry.clone(),
@@ -181,6 +182,8 @@ async fn ask(
 struct GroupWriter {
     place: String,
     pool: SqlitePool,
+    /// For the audit log. Gone once nobody has the store.
+    store: Weak<Inner>,
     inbox: mpsc::Receiver<Message>,
     is_closing: watch::Receiver<bool>,
     /// Somebody waits for what is in the queue.
@@ -260,7 +263,8 @@ impl GroupWriter {
 
     async fn write(&mut self) -> Result<(), sqlx::Error> {
         if !self.group.is_empty() {
-            insert(&self.pool, &self.group).await?;
+            let store = self.store.upgrade().map(|inner| Store(inner, Arc::default()));
+            insert(&self.pool, &self.group, store.as_ref()).await?;
             self.group.clear();
         }
         Ok(())
@@ -290,7 +294,11 @@ static INSERTS: LazyLock<[(usize, String); 4]> = LazyLock::new(|| {
 
 /// Inserts all of `records` or none. An id that is there already is the same record, tried again after a commit whose
 /// answer got lost.
-async fn insert(writer: &SqlitePool, records: &[Arc<RunRecord>]) -> Result<(), sqlx::Error> {
+async fn insert(
+    writer: &SqlitePool,
+    records: &[Arc<RunRecord>],
+    store: Option<&Store>,
+) -> Result<(), sqlx::Error> {
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
     let mut rest = records;
     for (rows, statement) in INSERTS.iter() {
@@ -299,6 +307,9 @@ async fn insert(writer: &SqlitePool, records: &[Arc<RunRecord>]) -> Result<(), s
             sqlx::query_with(statement.as_str(), values).execute(&mut *tx).await?;
             rest = after;
         }
+    }
+    if let Some(store) = store {
+        store.audit_run_ends(&mut tx, records).await;
     }
     tx.commit().await
 }

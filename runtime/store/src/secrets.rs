@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use openact_core::{Error, Result, Tenant, Timestamp, secret::ExposeSecret, secret::SecretString};
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::{Executor, FromRow, Sqlite, SqliteConnection};
 
 use crate::{
     NewSecret, Store, failure,
@@ -35,30 +35,33 @@ impl Store {
         let mut tx = self.begin().await?;
         let key = self.sealing_key(&mut tx).await?;
         let sealed = SealedSecret::seal(&key, tenant, name, value)?;
+        self.audit_secret(&mut tx, tenant, name, Some(value)).await?;
         sealed.insert(&mut tx, ON_CONFLICT_REPLACE).await.map_err(self.failed("write a secret"))?;
         self.commit_configuration(tx).await
     }
 
     /// The value of a secret.
     pub async fn open_secret(&self, tenant: &Tenant, name: &str) -> Result<Option<SecretString>> {
-        match self.open_secret_once(tenant, name).await {
+        match self.open_secret_in(&self.0.readers, tenant, name).await {
             // After the row was read, a rotation may have ended and its old key gone; the row is another one by now.
-            Err(_) => self.open_secret_once(tenant, name).await,
+            Err(_) => self.open_secret_in(&self.0.readers, tenant, name).await,
             opened => opened,
         }
     }
 
-    async fn open_secret_once(&self, tenant: &Tenant, name: &str) -> Result<Option<SecretString>> {
+    pub(crate) async fn open_secret_in(
+        &self,
+        executor: impl Executor<'_, Database = Sqlite>,
+        tenant: &Tenant,
+        name: &str,
+    ) -> Result<Option<SecretString>> {
         let mut query = sqlx::QueryBuilder::<sqlx::Sqlite>::new(
             "SELECT value_encrypted, value_nonce, data_key_encrypted, data_key_nonce, key_version, ",
         );
         query.push(KEY_ID).push(" FROM secrets WHERE tenant = ").push_bind(tenant.as_str());
         query.push(" AND name = ").push_bind(name);
-        let row: Option<SecretRow> = query
-            .build_query_as()
-            .fetch_optional(&self.0.readers)
-            .await
-            .map_err(self.failed("read a secret"))?;
+        let row: Option<SecretRow> =
+            query.build_query_as().fetch_optional(executor).await.map_err(self.failed("read a secret"))?;
         let Some(row) = row else { return Ok(None) };
         let keys = self.opening_keys(row.key_version, row.key_id.as_deref())?;
         let wrapped = Sealed { encrypted: row.data_key_encrypted, nonce: row.data_key_nonce };
@@ -127,7 +130,8 @@ impl Store {
 
     /// Deletes a secret; says whether there was one.
     pub async fn delete_secret(&self, tenant: &Tenant, name: &str) -> Result<bool> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_change().await?;
+        self.audit_secret(&mut tx, tenant, name, None).await?;
         let deleted = sqlx::query("DELETE FROM secrets WHERE tenant = ? AND name = ?")
             .bind(tenant.as_str())
             .bind(name)

@@ -1,5 +1,5 @@
 //! What a store promises, on any database. `records` is what it keeps, `secrets` and `rotation` how, `files` which databases it
-//! accepts, `connectors` and `runs` the rest.
+//! accepts, `audit` who changed it, `backup` copies of it, `connectors` and `runs` the rest.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -17,6 +17,10 @@ use openact_core::{
 use openact_store::{KeySource, MasterKey, RunWrites, Store, StoreUrl};
 use sqlx::{Connection, SqliteConnection};
 
+#[path = "contract/audit.rs"]
+mod audit;
+#[path = "contract/backup.rs"]
+mod backup;
 #[path = "contract/connectors.rs"]
 mod connectors;
 #[path = "contract/files.rs"]
