@@ -15,21 +15,23 @@ use crate::setup::{Via, failure, limit, memory, request, value};
 const MIB: u64 = 1 << 20;
 
 /// A connection that is not patient.
-fn to(url: &str) -> Value {
+pub(crate) fn to(url: &str) -> Value {
     json!({"base_url": url, "timeout": {"connect_ms": 5_000, "read_ms": 300, "total_ms": 10_000}})
 }
 
-fn body(answer: &Value) -> Value {
+pub(crate) fn body(answer: &Value) -> Value {
     match &answer["body"] {
         Value::String(text) => serde_json::from_str(text).unwrap_or_else(|_| text.clone().into()),
         body => body.clone(),
     }
 }
 
-#[tokio::test]
-async fn every_fault_is_a_typed_error_after_one_request() {
+/// A fault, and what a call that meets it ends with.
+pub(crate) type Fault = (&'static str, Script, ErrorCode);
+
+pub(crate) fn faults() -> Vec<Fault> {
     use ErrorCode::{LimitExceeded, NetworkError, Timeout};
-    let faults = [
+    vec![
         ("reset_before_head", Script::reset_before_head(), NetworkError),
         ("reset_inside_head", Script::reset_inside_head(), NetworkError),
         ("reset_inside_body", Script::reset_inside_body(), NetworkError),
@@ -63,24 +65,33 @@ async fn every_fault_is_a_typed_error_after_one_request() {
         ("not gzip", no_coding("gzip"), NetworkError),
         ("not brotli", no_coding("br"), NetworkError),
         ("not zstd", no_coding("zstd"), NetworkError),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn every_fault_is_a_typed_error_after_one_request() {
+    let faults = faults();
     for via in Via::BOTH {
         let scripts: Vec<Script> = faults.iter().map(|(_, script, _)| script.clone()).collect();
         // One connection each; none outlives its fault.
         let chaos = Chaos::each(move |number| scripts[number].clone()).await;
-        let mut connection = to(&chaos.url);
-        connection["limits"] = json!({"response_bytes": MIB});
-        let openact = via.build(memory(&[]), connection, json!({})).await;
-        for (number, (name, _, code)) in faults.iter().enumerate() {
-            let before = chaos.sent();
-            let (error, run) = failure(&openact, via.action(), json!({})).await;
-            assert_eq!(error.code, *code, "{via:?} {name}: {error:?}");
-            assert_eq!((run.host_calls.len(), chaos.connections()), (1, number + 1), "{via:?} {name}");
-            assert!(run.usage.response_bytes <= MIB + 64 * 1024, "{via:?} {name}: {:?}", run.usage);
-            // What is endless was left early; the rest lay in buffers of the system.
-            if *code != Timeout {
-                assert!(chaos.sent() - before < 32 * MIB, "{via:?} {name}: {}", chaos.sent());
-            }
+        every_fault_is_typed(via, to(&chaos.url), &faults, &chaos).await;
+    }
+}
+
+/// Calls once for each fault over `connection`, which leads to `chaos`, where they lie in that order.
+pub(crate) async fn every_fault_is_typed(via: Via, mut connection: Value, faults: &[Fault], chaos: &Chaos) {
+    connection["limits"] = json!({"response_bytes": MIB});
+    let openact = via.build(memory(&[]), connection, json!({})).await;
+    for (number, (name, _, code)) in faults.iter().enumerate() {
+        let before = chaos.sent();
+        let (error, run) = failure(&openact, via.action(), json!({})).await;
+        assert_eq!(error.code, *code, "{via:?} {name}: {error:?}");
+        assert_eq!((run.host_calls.len(), chaos.connections()), (1, number + 1), "{via:?} {name}");
+        assert!(run.usage.response_bytes <= MIB + 64 * 1024, "{via:?} {name}: {:?}", run.usage);
+        // What is endless was left early; the rest lay in buffers of the system.
+        if *code != ErrorCode::Timeout {
+            assert!(chaos.sent() - before < 32 * MIB, "{via:?} {name}: {}", chaos.sent());
         }
     }
 }

@@ -12,6 +12,7 @@ mod bodies;
 mod canaries;
 mod chaos;
 mod chaos_calls;
+mod chaos_tls;
 mod cli;
 mod cli_hostile;
 mod components;

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use openact::{ErrorCode, Format, OpenAct};
+use openact::{ErrorCode, Format, MasterKey, OpenAct, RunWrites, Timestamp};
+use openact_store::{AuthConnection, KeySource, Store};
 use serde_json::{Value, json};
 use support::{
     ca::pki,
@@ -322,6 +323,64 @@ async fn digest_client_certificates_and_a_real_provider_by_both_ways() {
     runs(other_servers(&verifier().realm())).await;
 }
 
+/// A credential that a flow would have stored: of that token, ending then, at that version.
+fn stored(token: &str, expires_at: Option<Timestamp>, version: u32) -> AuthConnection {
+    AuthConnection {
+        trn: "trn:openact:default:auth/verifier/alice".parse().unwrap(),
+        access_token: token.into(),
+        refresh_token: None,
+        expires_at,
+        token_type: "bearer".into(),
+        scope: None,
+        extra: None,
+        created_at: Timestamp::now(),
+        updated_at: Timestamp::now(),
+        version,
+    }
+}
+
+/// No command stores a credential yet, so the database of the runtime is opened beside it, as another process would.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c5_a_stored_credential_by_both_ways() {
+    const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let key = || MasterKey::from_base64(KEY).unwrap();
+    let realm = verifier().realm();
+    for auth_ref in ["verifier/alice", "trn:openact:default:auth/verifier/alice"] {
+        for via in Via::BOTH {
+            let folder = tempfile::tempdir().unwrap();
+            let url = format!("sqlite://{}", folder.path().join("own.db").display());
+            let builder = memory(&[]).store(url.as_str()).master_key(key());
+            let connection = json!({"base_url": realm.url, "auth_ref": auth_ref});
+            let openact = via.build(builder, connection, json!({"path": "/bearer"})).await;
+            let keys = KeySource::Keys(vec![key()]);
+            let store = Store::open(&url.parse().unwrap(), keys, RunWrites::BeforeAnswer).await.unwrap();
+
+            let before = realm.requests().await;
+            let (error, _) = failure(&openact, via.action(), json!({})).await;
+            assert_eq!(error.code, ErrorCode::AuthRequired, "{via:?} {auth_ref}: {error:?}");
+            assert_eq!(realm.requests().await, before, "{via:?}: nothing is sent without it");
+
+            store.put_auth_connection(&stored(good::BEARER, None, 0), None).await.unwrap();
+            for _ in 0..2 {
+                let accepted = outcome(&openact, via).await;
+                assert!(accepted.is_ok(), "{via:?} {auth_ref}: {accepted:?}");
+            }
+            // What is stored next is sent next, by the same runtime.
+            store.put_auth_connection(&stored("nearly-right", None, 1), None).await.unwrap();
+            let refused = value(&openact, via.action(), json!({})).await;
+            assert_eq!(refused["status_code"], 401, "{via:?}: the server says yes to anything: {refused}");
+
+            let over = stored(good::BEARER, Some(Timestamp::UNIX_EPOCH), 2);
+            store.put_auth_connection(&over, None).await.unwrap();
+            let before = realm.requests().await;
+            let (error, _) = failure(&openact, via.action(), json!({})).await;
+            assert_eq!(error.code, ErrorCode::AuthRequired, "{via:?} {auth_ref}: {error:?}");
+            assert!(error.message.contains("expired"), "{error:?}");
+            assert_eq!(realm.requests().await, before, "{via:?}: nothing is sent with it");
+        }
+    }
+}
+
 #[tokio::test]
 async fn c3_a_request_outside_the_path_prefix_gets_no_credential() {
     let jwt = json!({"type": "jwt", "algorithm": "HS256", "key": good::JWT_SECRET, "key_id": "hs",
@@ -377,7 +436,7 @@ async fn o2_ten_thousand_calls_of_two_hundred_tasks_make_one_token_request() {
 
 /// Ended before its time, which only the server knows: the calls that were refused are answered all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn o2_ten_thousand_calls_with_an_expired_token_make_one_token_request() {
+async fn o2_ten_thousand_calls_with_a_revoked_token_make_one_token_request() {
     let realm = verifier().realm();
     // At once, so that some are refused with the old token when the new one is there.
     let openact = for_two_hundred(&realm, "").await;

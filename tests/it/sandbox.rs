@@ -220,6 +220,9 @@ async fn s4_bytes_handed_to_the_host_are_capped() {
     let openact = hostile(connection).await;
     assert_eq!(value(&openact, "hostile/huge-request", json!({"count": 1000})).await["status"], 200);
     assert_eq!(upstream.received()[0].body.len(), 1000);
+    // Two texts that are the same bytes of the guest: its own memory does not bound them.
+    assert_eq!(sees("twice-log", json!({"count": 1 << 20})).await["done"], 1);
+    ends("twice-log", json!({}), json!({}), ErrorCode::ConnectorCrashed, None).await;
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ impl Via {
 
 /// Every operation of the guest `hostile`, as actions over one connection.
 pub(crate) fn hostile_config(connection: Value) -> String {
-    const OPERATIONS: [&str; 28] = [
+    const OPERATIONS: [&str; 29] = [
         "echo",
         "spin",
         "spin-in-host",
@@ -88,6 +88,7 @@ pub(crate) fn hostile_config(connection: Value) -> String {
         "flood-stdout",
         "huge-log",
         "flood-huge-log",
+        "twice-log",
         "huge-request",
         "leak-handles",
         "leak-responses",

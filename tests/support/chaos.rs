@@ -1,4 +1,5 @@
-//! An upstream that misbehaves, byte by byte: a connection is served by a [`Script`], a list of [`Step`]s.
+//! An upstream that misbehaves, byte by byte: a connection is served by a [`Script`], a list of [`Step`]s, over TCP or
+//! over TLS. [`h2`] does the same for HTTP/2.
 //!
 //! [`Upstream`](crate::upstream::Upstream) gives whole answers; this gives wrong ones, and ends connections in every
 //! way that TCP knows. What it was asked is kept as it came, and connections and requests are counted, so that a test
@@ -6,6 +7,9 @@
 //!
 //! Invariant: it never waits for more than a request and never ends by itself; what it does depends on the script and
 //! on what it reads alone.
+
+pub mod h2;
+mod tls;
 
 use std::{
     io::Write,
@@ -19,9 +23,10 @@ use std::{
 
 use flate2::{Compress, Compression, Crc, FlushCompress, write::GzEncoder};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
+use tokio_rustls::server::TlsStream;
 
 /// Makes bytes of the head of a request.
 pub type FromHead = dyn Fn(&str) -> Vec<u8> + Send + Sync;
@@ -47,11 +52,15 @@ pub enum Step {
     Silence,
     /// Ends the connection by RST.
     Reset,
+    /// Ends the connection by FIN; over TLS without the message that would say that this was all.
+    Cut,
+    /// Writes these bytes beneath TLS.
+    Beneath(Vec<u8>),
     /// Begins the script anew, on the same connection.
     Again,
 }
 
-/// How a connection is served. After the last step it is closed, by FIN.
+/// How a connection is served. After the last step it is closed, by FIN; over TLS as TLS wants it.
 #[derive(Clone)]
 pub struct Script(pub Vec<Step>);
 
@@ -106,6 +115,24 @@ impl Script {
     pub fn reset_inside_body() -> Self {
         let part = format!("{OK}content-length: 100\r\n\r\nfirst").into_bytes();
         Self(vec![Step::Request, Step::Send(part), Step::Reset])
+    }
+
+    /// Reads the request and cuts the connection.
+    pub fn cut_before_head() -> Self {
+        Self(vec![Step::Request, Step::Cut])
+    }
+
+    /// A body that ends with the connection, which is cut: over TLS, anybody on the way could have done that.
+    pub fn cut_inside_body() -> Self {
+        let part = b"HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{\"ok\":true}".to_vec();
+        Self(vec![Step::Request, Step::Send(part), Step::Cut])
+    }
+
+    /// Half a body, and then bytes that are no TLS.
+    pub fn garbage_beneath() -> Self {
+        let part = format!("{OK}content-length: 100\r\n\r\nfirst").into_bytes();
+        let garbage = (0..=255).cycle().take(1024).collect();
+        Self(vec![Step::Request, Step::Send(part), Step::Beneath(garbage), Step::Silence])
     }
 
     /// Closes after 5 of 100 bytes of the body.
@@ -315,7 +342,7 @@ struct State {
 
 /// A running server. It ends with this value.
 pub struct Chaos {
-    /// `http://127.0.0.1:PORT`
+    /// `http://127.0.0.1:PORT`, or `https://`
     pub url: String,
     address: SocketAddr,
     state: Arc<State>,
@@ -336,6 +363,19 @@ impl Chaos {
 
     /// A server with a script per connection, which are numbered from 0.
     pub async fn each(script: impl Fn(usize) -> Script + Send + Sync + 'static) -> Self {
+        Self::listen(script, None).await
+    }
+
+    /// The same over TLS, by the certificate of [`pki`](crate::ca::pki) and HTTP/1.1 alone.
+    pub async fn each_tls(script: impl Fn(usize) -> Script + Send + Sync + 'static) -> Self {
+        Self::listen(script, Some(tls::acceptor(&[b"http/1.1"]))).await
+    }
+
+    async fn listen(
+        script: impl Fn(usize) -> Script + Send + Sync + 'static,
+        tls: Option<tokio_rustls::TlsAcceptor>,
+    ) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -344,11 +384,18 @@ impl Chaos {
             while let Ok((stream, _)) = listener.accept().await {
                 let number = shared.connections.fetch_add(1, Ordering::SeqCst);
                 let _ = stream.set_nodelay(true);
-                let served = Served { stream, state: shared.clone(), number, buffer: Vec::new() };
-                tokio::spawn(served.run(script(number)));
+                let (state, tls, script) = (shared.clone(), tls.clone(), script(number));
+                tokio::spawn(async move {
+                    let stream: Box<dyn Wire> = match tls {
+                        Some(tls) => Box::new(tls.accept(stream).await.ok()?),
+                        None => Box::new(stream),
+                    };
+                    Served { stream, state, number, buffer: Vec::new() }.run(script).await;
+                    Some(())
+                });
             }
         });
-        Self { url: format!("http://{address}"), address, state, accepting }
+        Self { url: format!("{scheme}://{address}"), address, state, accepting }
     }
 
     /// Its address.
@@ -377,8 +424,25 @@ impl Chaos {
     }
 }
 
+/// What a script is played on.
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Wire for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Wire for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
 struct Served {
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
     state: Arc<State>,
     number: usize,
     /// Read, but not used yet.
@@ -419,8 +483,12 @@ impl Served {
                     self.buffer.clear();
                 },
                 Step::Reset => {
-                    let _ = self.stream.set_zero_linger();
+                    let _ = self.stream.tcp().set_zero_linger();
                     return None;
+                }
+                Step::Cut => return None,
+                Step::Beneath(bytes) => {
+                    self.stream.tcp().try_write(bytes).ok()?;
                 }
                 Step::Again => return Some(true),
             }
@@ -431,6 +499,7 @@ impl Served {
 
     async fn send(&mut self, bytes: &[u8]) -> Option<()> {
         self.stream.write_all(bytes).await.ok()?;
+        self.stream.flush().await.ok()?;
         self.state.sent.fetch_add(bytes.len() as u64, Ordering::SeqCst);
         Some(())
     }

@@ -81,6 +81,11 @@ impl Default for Tokens {
 }
 
 impl Tokens {
+    /// By a clock of the caller's: for tests, in which tokens end without anybody waiting for it.
+    pub fn with_clock(clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
+        Self::new(Arc::new(clock), TOKEN_REQUEST_TIMEOUT)
+    }
+
     pub(crate) fn new(clock: Clock, patience: Duration) -> Self {
         Self { slots: Cache::new(TOKENS_MAX), clock, patience }
     }

@@ -208,7 +208,36 @@ fn capability(raw: types::Capability) -> Capability {
 
 #[cfg(test)]
 mod tests {
+    use openact_core::{
+        ErrorCode,
+        limits::{COMPILERS_MAX, EPOCH_TICK},
+    };
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::EngineSettings;
+
+    /// The smallest component there is; it is no connector, which is only seen once it is compiled.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    /// The clock moves only when nothing else can happen: the two minutes take no time.
+    #[tokio::test(start_paused = true)]
+    async fn s10_what_takes_too_long_to_compile_is_refused() {
+        let settings = EngineSettings { instances_max: Some(1), ..EngineSettings::default() };
+        let engine = Engine::new(settings).unwrap();
+        // Compilers that are at work for ever, as with a component that never ends.
+        let compilers = engine.0.compilers.clone();
+        let busy = compilers.acquire_many_owned(COMPILERS_MAX as u32).await.unwrap();
+        let started = Instant::now();
+        let error = engine.load(EMPTY).await.map(drop).unwrap_err();
+        let limit = error.details.as_ref().and_then(|details| details.get("limit")?.as_str());
+        assert_eq!((error.code, limit), (ErrorCode::LimitExceeded, Some("compile_time")), "{error:?}");
+        let waited = started.elapsed();
+        assert!((COMPILE_TIME_MAX..COMPILE_TIME_MAX + EPOCH_TICK).contains(&waited), "{waited:?}");
+        drop(busy);
+        let error = engine.load(EMPTY).await.map(drop).unwrap_err();
+        assert!(error.message.contains("not a connector"), "compilers are of use again: {error:?}");
+    }
 
     #[test]
     fn s8_only_the_contract_and_wasi_are_allowed() {

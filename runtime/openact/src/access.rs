@@ -356,12 +356,15 @@ pub(crate) type VaultValue = (Instant, SecretString);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
     use openact_core::ErrorCode;
     use openact_store::AuthConnection;
     use serde_json::json;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
+        sync::Semaphore,
     };
 
     use super::*;
@@ -436,6 +439,103 @@ mod tests {
         let foreign = with_auth_ref(&url, "trn:openact:other:auth/github/alice").await;
         assert_eq!(foreign.run("http/get", json!({})).await.unwrap_err().code, ErrorCode::AuthRequired);
         assert!(heads.try_recv().is_err());
+    }
+
+    /// A token endpoint, each answer of which needs a permit, and what its tokens open.
+    struct Guarded {
+        permits: Semaphore,
+        issued: AtomicUsize,
+        /// How often each token was sent.
+        sent: Mutex<HashMap<String, usize>>,
+    }
+
+    impl Guarded {
+        async fn start() -> (String, Arc<Self>) {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let (permits, issued, sent) = (Semaphore::new(0), AtomicUsize::new(0), Mutex::default());
+            let guarded = Arc::new(Self { permits, issued, sent });
+            let shared = guarded.clone();
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let guarded = shared.clone();
+                    tokio::spawn(async move { guarded.serve(stream).await });
+                }
+            });
+            (url, guarded)
+        }
+
+        async fn serve(&self, mut stream: TcpStream) {
+            let mut read = Vec::new();
+            // A request for a token has a body, which comes with its head.
+            while stream.read_buf(&mut read).await.is_ok_and(|count| count > 0) {
+                let text = String::from_utf8_lossy(&read);
+                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                let body = if head.starts_with("POST /token") {
+                    if body.is_empty() {
+                        continue;
+                    }
+                    let number = self.issued.fetch_add(1, Ordering::SeqCst) + 1;
+                    self.permits.acquire().await.unwrap().forget();
+                    json!({"access_token": format!("token{number}"), "token_type": "bearer", "expires_in": 100})
+                } else {
+                    let token = head.split("authorization: Bearer ").nth(1).unwrap().lines().next().unwrap();
+                    *self.sent.lock().unwrap().entry(token.to_owned()).or_default() += 1;
+                    json!({})
+                }
+                .to_string();
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+                let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                read.clear();
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn o2_ten_thousand_calls_with_an_expired_token_make_one_token_request() {
+        let (url, guarded) = Guarded::start().await;
+        let text = json!({"connectors": {"http": {
+            "connections": {"c": {"base_url": url, "authorization": {"type": "oauth2_client_credentials",
+                "token_url": format!("{url}/token"), "client_id": "c", "client_secret": "s"}}},
+            "actions": {"get": {"connection": "c"}},
+        }}});
+        let builder = OpenAct::builder().without_cache().instances_max(200);
+        let mut openact = builder.config_text(text.to_string(), Format::Json).build().await.unwrap();
+        let (begun, seconds) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+        let clock = seconds.clone();
+        let tokens = openact_auth::Tokens::with_clock(move || {
+            begun + std::time::Duration::from_secs(clock.load(Ordering::SeqCst))
+        });
+        Arc::get_mut(&mut openact.0).expect("nobody else has it yet").tokens = Arc::new(tokens);
+
+        guarded.permits.add_permits(1);
+        openact.run("http/get", json!({})).await.unwrap();
+        // The token was for 100 s.
+        seconds.store(101, Ordering::SeqCst);
+        let asking = Arc::new(AtomicUsize::new(0));
+        let tasks: Vec<_> = (0..200)
+            .map(|_| {
+                let (openact, asking) = (openact.clone(), asking.clone());
+                tokio::spawn(async move {
+                    asking.fetch_add(1, Ordering::SeqCst);
+                    for _ in 0..50 {
+                        openact.run("http/get", json!({})).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        while asking.load(Ordering::SeqCst) < 200 {
+            tokio::task::yield_now().await;
+        }
+        // As many answers as there could be requests.
+        guarded.permits.add_permits(200);
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(guarded.issued.load(Ordering::SeqCst), 2, "one before it ended, and one after");
+        let sent = guarded.sent.lock().unwrap().clone();
+        assert_eq!(sent, HashMap::from([("token1".to_owned(), 1), ("token2".to_owned(), 10_000)]));
     }
 
     #[test]

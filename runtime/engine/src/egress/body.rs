@@ -1,12 +1,14 @@
 //! The body of an answer, as it arrives: counted, and without the credential.
 //!
 //! A credential may lie across two chunks, so the end of one that could begin it is held back until the next arrives.
+//! A server that gives a stream of HTTP/2 up says so, and the client takes some of its words for the end of the body: what
+//! was announced has to have come (RFC 9113 section 8.1.1).
 //! Invariant: no byte leaves here that was not counted against the call's `response_bytes` and searched.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use openact_core::Result;
+use openact_core::{Error, ErrorCode, Result};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{credential::Masks, traffic::Traffic};
@@ -15,6 +17,8 @@ use crate::error::http_client;
 /// See the module.
 pub(crate) struct Body {
     response: reqwest::Response,
+    /// How many bytes are still to come, if that was said.
+    missing: Option<u64>,
     traffic: Arc<Traffic>,
     masks: Masks,
     /// Received, not yet given out.
@@ -31,6 +35,7 @@ pub(crate) struct Body {
 impl Body {
     pub(crate) fn new(
         response: reqwest::Response,
+        announced: Option<u64>,
         traffic: Arc<Traffic>,
         masks: Masks,
         target: String,
@@ -38,6 +43,7 @@ impl Body {
     ) -> Self {
         Self {
             response,
+            missing: announced,
             traffic,
             masks,
             held: BytesMut::new(),
@@ -97,9 +103,16 @@ impl Body {
         match self.response.chunk().await.map_err(|error| http_client(error, &self.target, &self.masks))? {
             None => {
                 self.ended = true;
-                Ok(None)
+                match self.missing {
+                    None | Some(0) => Ok(None),
+                    Some(missing) => Err(Error::new(
+                        ErrorCode::NetworkError,
+                        format!("{}: the response broke off: {missing} bytes are missing", self.target),
+                    )),
+                }
             }
             Some(chunk) => {
+                self.missing = self.missing.map(|missing| missing.saturating_sub(chunk.len() as u64));
                 self.traffic.received(chunk.len(), &self.target)?;
                 Ok(Some(chunk))
             }

@@ -190,6 +190,7 @@ impl Traffic {
             // The path helps to find the call; the query may hold what should not be kept.
             let target = format!("{} {}{}", request.method, origin, request.url.path());
             let kept = self.may_be_sent_again(&request).then(|| request.clone());
+            let is_head = request.method == Method::HEAD;
             let mut answered = self.attempts(request, kept.as_ref(), &origin, &target).await?;
             let headers = self.headers_of(&mut answered, &target)?;
             let status = answered.response.status();
@@ -200,13 +201,16 @@ impl Traffic {
                 _ => None,
             };
             let Some(next) = next else {
-                if answered.response.content_length().is_some_and(|length| {
+                // Of these it is said how long the body would be that does not come.
+                let has_body = !is_head && status != StatusCode::NOT_MODIFIED;
+                let announced = answered.response.content_length().filter(|_| has_body);
+                if announced.is_some_and(|length| {
                     self.ledger().response_bytes.saturating_add(length) > self.limits.response_bytes
                 }) {
                     return Err(self.too_large(&target));
                 }
                 let Answered { response, masks, permit, .. } = answered;
-                let body = Body::new(response, self.clone(), masks, target, permit);
+                let body = Body::new(response, announced, self.clone(), masks, target, permit);
                 return Ok(Incoming { status, headers, body });
             };
             hops += 1;

@@ -64,6 +64,14 @@ pub(crate) fn huge_logs(call: Attack, host: &dyn Host) -> Outcome {
     done(call.input.count())
 }
 
+/// One line of 40 MiB, or `count` bytes, and the same bytes once more beside it: the guest has them once.
+pub(crate) fn twice_log(call: Attack, host: &dyn Host) -> Outcome {
+    let bytes = usize::try_from(call.input.count.unwrap_or(40 * 1024 * 1024)).unwrap_or(usize::MAX);
+    let text = Json::from_text("x".repeat(bytes));
+    host.log(Level::Info, text.as_str(), Some(&text));
+    done(1)
+}
+
 /// One request of 20 MiB, or `count` bytes.
 pub(crate) fn huge_request(call: Attack, host: &dyn Host) -> Outcome {
     let bytes = usize::try_from(call.input.count.unwrap_or(20 * 1024 * 1024)).unwrap_or(usize::MAX);

@@ -75,7 +75,7 @@ mod component {
         type Connection = Connection;
 
         fn manifest() -> Manifest<Connection> {
-            let attacks: [(&str, Handler); 28] = [
+            let attacks: [(&str, Handler); 29] = [
                 ("echo", echo),
                 ("spin", compute::spin),
                 ("spin-in-host", compute::spin_in_host),
@@ -92,6 +92,7 @@ mod component {
                 ("flood-stdout", flood::stdout),
                 ("huge-log", flood::huge_log),
                 ("flood-huge-log", flood::huge_logs),
+                ("twice-log", flood::twice_log),
                 ("huge-request", flood::huge_request),
                 ("leak-handles", flood::leak_handles),
                 ("leak-responses", flood::leak_responses),
