@@ -15,7 +15,7 @@ FUZZ_TARGETS := config guest headers manifest url
 FUZZ_SECONDS := 60
 FUZZ_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target)/fuzz)
 
-.PHONY: help setup servers demo test fuzz bench lint fmt clippy doc deny
+.PHONY: help setup servers demo test guards fuzz bench lint fmt clippy doc deny
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,10 @@ demo: setup ## a tour with nothing configured and no network: an allowed call, a
 test: servers ## every test, the documentation's examples included
 	cargo test --locked --workspace --manifest-path connectors/Cargo.toml
 	cargo test --locked --workspace
+
+# GUARDS="E1 S7" for some of them.
+guards: servers ## takes each guard of a promise away, in a copy, and wants its tests to fail (minutes)
+	python3 tests/guards/run.py $(GUARDS)
 
 fuzz: setup ## each fuzz target for FUZZ_SECONDS=60; what is found is a file in tests/fuzz/found
 	CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_OPT_LEVEL=1 RUSTC_WRAPPER=$(CURDIR)/tests/fuzz/rustc.sh \
