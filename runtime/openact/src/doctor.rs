@@ -11,8 +11,8 @@
 //! | `config` | each file given can be imported |
 //! | `environment` | no variable is nearly one that is read |
 //!
-//! Invariant: nothing is made or changed, a database that is not there included; what one check finds keeps no other from
-//! being made.
+//! Invariant: nothing is made or changed but the cache of compiled connectors, and no database where there is none; what
+//! one check finds keeps no other from being made.
 
 use std::{
     fs,

@@ -20,12 +20,12 @@ pub struct Health {
 }
 
 impl Store {
-    /// Looks at every page, without comparing indexes with their tables as [`Store::backup`] does.
+    /// Reads every page and index.
     pub async fn health(&self) -> Result<Health> {
         let failed = |error| failure::explain(&self.0.place, "look at the database", error);
         let readers = &self.0.readers;
         let sound: String =
-            sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(readers).await.map_err(failed)?;
+            sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(readers).await.map_err(failed)?;
         let migrations: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations")
             .fetch_one(readers)
             .await
