@@ -134,7 +134,8 @@ fn name(index: usize) -> String {
     format!("get-thing-{index}")
 }
 
-fn document(actions: std::ops::Range<usize>) -> String {
+/// A configuration file with these actions, over one connection.
+pub(crate) fn document(actions: std::ops::Range<usize>) -> String {
     let connection = json!({
         "base_url": "http://127.0.0.1:9",
         "auth": {"type": "bearer", "token": {"$env": "OPENACT_BENCH_ABSENT"}},

@@ -11,6 +11,7 @@
 //! | B4 a cold process, against curl | [`process`] |
 //! | B5 many stored actions, against few | [`lookup`] |
 //! | B6 memory of calls in flight | [`memory`] |
+//! | B10 an import of many actions, against few | [`import`] |
 //!
 //! Invariant: the two sides of a figure take turns in one run, so that whatever slows the machine slows both. A
 //! missed budget is printed as such and is no failure; a side that does not do its work is.
@@ -19,6 +20,7 @@
 
 mod figure;
 mod http;
+mod import;
 mod instance;
 mod lookup;
 mod memory;
@@ -34,7 +36,7 @@ use serde_json::{Value, json};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const ALL: [&str; 6] = ["B1", "B2", "B3", "B4", "B5", "B6"];
+const ALL: [&str; 7] = ["B1", "B2", "B3", "B4", "B5", "B6", "B10"];
 
 const FILE: &str = "bench.json";
 
@@ -94,6 +96,7 @@ async fn measure(id: &'static str, effort: Effort) -> Result<Vec<Outcome>> {
         "B3" => one(instance::fresh_and_warm(effort).await?),
         "B4" => vec![process::cold(effort).await?],
         "B5" => lookup::many_and_few(effort).await?.map(Outcome::Measured).into(),
+        "B10" => import::per_thousand(effort).await?.map(Outcome::Measured).into(),
         _ => one(memory::in_flight(effort).await?),
     })
 }

@@ -414,9 +414,8 @@ impl Builder {
             Some(audit_runs) => audit_runs,
             None => settings::audit_runs(&env)?,
         };
-        let author = self
-            .author
-            .unwrap_or_else(|| Author { actor: audit::user_of_process(), door: Door::Embedded });
+        let author =
+            self.author.unwrap_or_else(|| Author { actor: audit::user_of_process(), door: Door::Embedded });
         let store = Store::open(&url, key, self.run_writes).await?.acting_as(author);
         store.set_audit_runs(audit_runs)?;
         let generation = store.config_generation().await?;

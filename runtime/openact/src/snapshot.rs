@@ -11,6 +11,8 @@ use std::sync::{
 
 use openact_core::{
     Error, Result, Tenant,
+    action::ActionRecord,
+    connection::ConnectionRecord,
     limits::{PREPARED_MAX, SNAPSHOT_POLL},
     trn::{Action, Reference},
 };
@@ -47,14 +49,20 @@ impl Snapshot {
             Err(place) => place,
         };
         let epoch = self.epoch.load(Ordering::Acquire);
-        let action = find(openact, tenant, reference).await?;
-        let connection = openact.store.get_connection(&action.connection).await?.ok_or_else(|| {
-            Error::not_found(format!(
-                "{} refers to {}, which does not exist",
-                action.trn.short(),
-                action.connection.short()
-            ))
-        })?;
+        let (action, connection) = match pair(openact, tenant, reference).await? {
+            (action, Some(connection)) => (action, connection),
+            // Both may have been deleted between the two looks, and the reference names a newer version by now.
+            _ => match pair(openact, tenant, reference).await? {
+                (action, Some(connection)) => (action, connection),
+                (action, None) => {
+                    return Err(Error::not_found(format!(
+                        "{} refers to {}, which does not exist",
+                        action.trn.short(),
+                        action.connection.short()
+                    )));
+                }
+            },
+        };
         let connector = openact.catalog.connector(openact, &action.trn.connector).await?;
         let prepared = Arc::new(Prepared::new(action, connection, connector)?);
         if self.epoch.load(Ordering::Acquire) == epoch {
@@ -69,6 +77,17 @@ impl Snapshot {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.by_reference.clear();
     }
+}
+
+/// An action version and, if it is there, its connection.
+async fn pair(
+    openact: &Shared,
+    tenant: &Tenant,
+    reference: &Reference<Action>,
+) -> Result<(ActionRecord, Option<ConnectionRecord>)> {
+    let action = find(openact, tenant, reference).await?;
+    let connection = openact.store.get_connection(&action.connection).await?;
+    Ok((action, connection))
 }
 
 /// Watches the store for changes by other processes until `openact` is gone.

@@ -237,6 +237,27 @@ fn inode(_metadata: &fs::Metadata) -> u64 {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_refusal_is_told_once_for_each_reason() {
+        let file = std::env::temp_dir().join(format!("openact-told-{}.json", uuid::Uuid::now_v7()));
+        let openact = OpenAct::builder().without_cache().build().await.unwrap();
+        let mut follower = Follower::new(vec![Source::Path(file.clone())], SyncOptions::default()).await;
+        let mut told = async |content: Option<&str>| {
+            if let Some(content) = content {
+                fs::write(&file, content).unwrap();
+            }
+            follower.take(&openact).await.map(|told| told.is_ok())
+        };
+        assert_eq!(told(None).await, Some(false), "there is no file");
+        assert_eq!(told(None).await, None);
+        assert_eq!(told(Some("{")).await, Some(false), "another reason");
+        assert_eq!(told(Some("{")).await, None);
+        assert_eq!(told(Some(r#"{"connectors": {}}"#)).await, Some(true), "mended");
+        assert_eq!(told(None).await, None, "nothing changed");
+        assert_eq!(told(Some("{")).await, Some(false), "as before, but it was mended in between");
+        fs::remove_file(&file).unwrap();
+    }
+
     #[test]
     fn a_look_tells_every_way_of_changing_a_file() {
         let folder = std::env::temp_dir().join(format!("openact-look-{}", uuid::Uuid::now_v7()));

@@ -46,8 +46,8 @@ use openact_core::{Error, Result};
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 pub use actions::ActionFilter;
-pub use audit::{AuditEntry, AuditReport, AuditRuns, Author, BrokenAt};
 pub use apply::{ChangeSet, NewSecret};
+pub use audit::{AuditEntry, AuditReport, AuditRuns, Author, BrokenAt};
 pub use auth_connections::{AuthChange, AuthConnection};
 pub use backup::{BackupReport, RestoreReport, copy_database};
 pub use checkpoints::Checkpoint;

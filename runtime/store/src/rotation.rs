@@ -321,7 +321,8 @@ struct Columns {
 impl SealedTable {
     /// Rows that are not of `version`, after the row `after`.
     fn select(&self, version: i64, after: i64) -> QueryBuilder<Sqlite> {
-        let mut query = QueryBuilder::new("SELECT rowid AS rowid, key_version, data_key_encrypted, data_key_nonce");
+        let mut query =
+            QueryBuilder::new("SELECT rowid AS rowid, key_version, data_key_encrypted, data_key_nonce");
         for field in self.fields {
             query.push(format!(", {field}_encrypted, {field}_nonce"));
         }
