@@ -38,6 +38,7 @@ mod secrets;
 mod servers;
 mod setup;
 mod sync;
+mod templates;
 mod tidy;
 mod tls;
 mod vault;

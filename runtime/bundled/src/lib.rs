@@ -1,4 +1,4 @@
-//! The first-party connectors of OpenAct, compiled to WebAssembly and embedded.
+//! The first-party connectors of OpenAct, compiled to WebAssembly and embedded, and the first-party templates over them.
 //!
 //! So that one binary has them, and a test or an embedder needs no file. Invariant: the bytes here are what
 //! `connectors/` compiles to, nothing else; the engine treats them like any component.
@@ -15,6 +15,27 @@ pub struct Bundled {
 /// Every connector in this binary.
 pub const CONNECTORS: &[Bundled] =
     &[Bundled { name: "http", bytes: include_bytes!(concat!(env!("OUT_DIR"), "/connectors/http.wasm")) }];
+
+/// A connector template in this binary.
+#[derive(Clone, Copy)]
+pub struct BundledTemplate {
+    /// Its name, equal to the one in its text.
+    pub name: &'static str,
+    /// The template, YAML.
+    pub text: &'static str,
+}
+
+macro_rules! templates {
+    ($($name:literal),*) => {
+        &[$(BundledTemplate {
+            name: $name,
+            text: include_str!(concat!("../../../connectors/templates/", $name, ".yaml")),
+        }),*]
+    };
+}
+
+/// Every template in this binary; each extends a connector in it.
+pub const TEMPLATES: &[BundledTemplate] = templates!("github", "notion", "openai", "s3", "slack", "stripe");
 
 #[cfg(test)]
 mod tests {

@@ -439,11 +439,11 @@ pub(crate) enum Connector {
     List,
     /// Show what a connector says of itself
     Inspect {
-        /// A component file, or the name of a connector
+        /// A component file, a template (.yaml), or the name of a connector
         #[arg(value_name = "FILE|NAME")]
         what: String,
     },
-    /// Install a component, in place of an earlier one of the same name
+    /// Install a component or a template (.yaml), in place of an earlier one of the same name
     Install {
         file: PathBuf,
         /// A host function the connector asks for and may use; may be given several times

@@ -24,6 +24,7 @@ mod read;
 mod shapes;
 mod substitute;
 mod toml_file;
+pub mod template;
 mod walk;
 mod write;
 mod written;

@@ -1,7 +1,7 @@
-//! Which connectors there are, and their loaded components.
+//! Which connectors there are, components and templates over them, and what of them is loaded.
 //!
 //! A name belongs to the first of: bundled with this program, given to the builder, installed in the store. Invariant:
-//! an installed component never takes the name of a bundled one, since it would be handed that connector's traffic.
+//! an installed one never takes the name of a bundled one, since it would be handed that connector's traffic and secrets.
 
 use std::{
     collections::HashMap,
@@ -10,22 +10,26 @@ use std::{
 };
 
 use bytes::Bytes;
+use openact_config::template::Template;
 use openact_core::{
     ConnectorName, Error, Result, Timestamp,
     manifest::{Capability, ComponentDigest, Manifest},
     schema::nearest,
 };
-use openact_engine::Connector;
 use openact_store::ConnectorRecord;
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::{OpenAct, Shared};
+use crate::{
+    OpenAct, Shared,
+    template::{self, Kind},
+};
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Catalog {
-    given: Mutex<HashMap<ConnectorName, Arc<Connector>>>,
-    loaded: Mutex<HashMap<ConnectorName, Arc<Connector>>>,
+    given: Mutex<HashMap<ConnectorName, Arc<Kind>>>,
+    loaded: Mutex<HashMap<ConnectorName, Arc<Kind>>>,
     /// Held while one is loaded, so that two calls do not compile the same.
     loading: tokio::sync::Mutex<()>,
 }
@@ -49,11 +53,20 @@ pub enum ConnectorSource {
 pub struct ConnectorInfo {
     /// Where it comes from.
     pub source: ConnectorSource,
-    /// SHA-256 of its component.
+    /// SHA-256 of its component, or of its template's text.
     #[serde(serialize_with = "as_text")]
     pub digest: ComponentDigest,
     /// What it says of itself.
     pub manifest: Arc<Manifest>,
+    /// Of a template, the connector it is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extends: Option<ConnectorName>,
+    /// Of a template, the URLs its connections lead to; what a connection says is `{{parameter}}` in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reaches: Option<Vec<String>>,
+    /// Of a template, what it is made of: parameters, connection, operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<Value>,
 }
 
 fn as_text<S: serde::Serializer>(
@@ -65,40 +78,70 @@ fn as_text<S: serde::Serializer>(
 
 impl Catalog {
     /// The connector of that name, loaded.
-    pub(crate) async fn connector(&self, openact: &Shared, name: &ConnectorName) -> Result<Arc<Connector>> {
-        if let Some(connector) = self.loaded(name) {
-            return Ok(connector);
+    pub(crate) async fn connector(&self, openact: &Shared, name: &ConnectorName) -> Result<Arc<Kind>> {
+        if let Some(kind) = self.loaded(name) {
+            return Ok(kind);
         }
         let _turn = self.loading.lock().await;
-        if let Some(connector) = self.loaded(name) {
-            return Ok(connector);
-        }
-        let bytes = match bundled(name.as_str()) {
-            Some(bytes) => Some(Bytes::from_static(bytes)),
-            None => match lock(&self.given).get(name) {
-                Some(connector) => return Ok(connector.clone()),
-                None => None,
-            },
+        let Some(extends) = self.load(openact, name).await? else {
+            return self.required(openact, name).await;
         };
-        let bytes = match bytes {
-            Some(bytes) => bytes,
-            None => match openact.store.connector_bytes(name).await? {
-                Some(bytes) => bytes.into(),
-                None => return Err(self.unknown(openact, name).await),
-            },
-        };
-        let connector = Arc::new(openact.engine.load(bytes).await?);
-        if connector.manifest().name != *name {
-            return Err(Error::internal(format!(
-                "the component kept as '{name}' says it is '{}'",
-                connector.manifest().name
-            )));
-        }
-        lock(&self.loaded).insert(name.clone(), connector.clone());
-        Ok(connector)
+        // A template: its base comes first.
+        self.load(openact, &extends).await?;
+        let base = self.loaded(&extends).or_else(|| lock(&self.given).get(&extends).cloned());
+        let base = base.ok_or_else(|| {
+            Error::not_found(format!("the template '{name}' extends '{extends}', which is not there"))
+                .hint("see: openact connector list; add one with: openact connector install FILE")
+        })?;
+        let text = self.bytes(openact, name).await?.unwrap_or_default();
+        let text = std::str::from_utf8(&text).unwrap_or_default();
+        let kind = Kind::template(text, Template::read_again(text)?, base.component.clone())?;
+        self.keep(name, kind)
     }
 
-    fn loaded(&self, name: &ConnectorName) -> Option<Arc<Connector>> {
+    /// Loads the component of that name, if it is one and not loaded; of a template what it extends.
+    async fn load(&self, openact: &Shared, name: &ConnectorName) -> Result<Option<ConnectorName>> {
+        if self.loaded(name).is_some() || lock(&self.given).contains_key(name) {
+            return Ok(None);
+        }
+        let Some(bytes) = self.bytes(openact, name).await? else { return Ok(None) };
+        if !bytes.starts_with(COMPONENT) {
+            let text = std::str::from_utf8(&bytes).unwrap_or_default();
+            return Template::read_again(text).map(|template| Some(template.extends));
+        }
+        let component = Arc::new(openact.engine.load(bytes).await?);
+        self.keep(name, Kind::component(component))?;
+        Ok(None)
+    }
+
+    async fn required(&self, openact: &Shared, name: &ConnectorName) -> Result<Arc<Kind>> {
+        let found = self.loaded(name).or_else(|| lock(&self.given).get(name).cloned());
+        match found {
+            Some(kind) => Ok(kind),
+            None => Err(self.unknown(openact, name).await),
+        }
+    }
+
+    fn keep(&self, name: &ConnectorName, kind: Kind) -> Result<Arc<Kind>> {
+        if kind.manifest().name != *name {
+            return Err(Error::internal(format!(
+                "the connector kept as '{name}' says it is '{}'",
+                kind.manifest().name
+            )));
+        }
+        let kind = Arc::new(kind);
+        lock(&self.loaded).insert(name.clone(), kind.clone());
+        Ok(kind)
+    }
+
+    async fn bytes(&self, openact: &Shared, name: &ConnectorName) -> Result<Option<Bytes>> {
+        match bundled(name.as_str()) {
+            Some(bytes) => Ok(Some(Bytes::from_static(bytes))),
+            None => Ok(openact.store.connector_bytes(name).await?.map(Bytes::from)),
+        }
+    }
+
+    fn loaded(&self, name: &ConnectorName) -> Option<Arc<Kind>> {
         lock(&self.loaded).get(name).cloned()
     }
 
@@ -109,13 +152,31 @@ impl Catalog {
 
     /// Every name, in order.
     pub(crate) async fn names(&self, openact: &Shared) -> Result<Vec<ConnectorName>> {
+        let components = openact_bundled::CONNECTORS.iter().map(|bundled| bundled.name);
+        let templates = openact_bundled::TEMPLATES.iter().map(|bundled| bundled.name);
         let mut names: Vec<ConnectorName> =
-            openact_bundled::CONNECTORS.iter().filter_map(|b| b.name.parse().ok()).collect();
+            components.chain(templates).filter_map(|name| name.parse().ok()).collect();
         names.extend(lock(&self.given).keys().cloned());
         names.extend(openact.store.list_connectors().await?.into_iter().map(|record| record.name));
         names.sort();
         names.dedup();
         Ok(names)
+    }
+
+    /// The names of those with code, in order.
+    pub(crate) async fn components(&self, openact: &Shared) -> Result<Vec<ConnectorName>> {
+        let mut names = self.names(openact).await?;
+        let is_component = async |name: &ConnectorName| match lock(&self.given).get(name).cloned() {
+            Some(kind) => Ok(!kind.is_template()),
+            None => Ok(self.bytes(openact, name).await?.is_some_and(|bytes| bytes.starts_with(COMPONENT))),
+        };
+        let mut found = Vec::new();
+        for name in names.drain(..) {
+            if is_component(&name).await? {
+                found.push(name);
+            }
+        }
+        Ok(found)
     }
 
     async fn unknown(&self, openact: &Shared, name: &ConnectorName) -> Error {
@@ -127,10 +188,10 @@ impl Catalog {
         }
     }
 
-    pub(crate) fn give(&self, connector: Connector) -> Result<()> {
-        let name = connector.manifest().name.clone();
+    pub(crate) fn give(&self, kind: Kind) -> Result<()> {
+        let name = kind.manifest().name.clone();
         refuse_bundled_name(&name)?;
-        lock(&self.given).insert(name, Arc::new(connector));
+        lock(&self.given).insert(name, Arc::new(kind));
         Ok(())
     }
 
@@ -157,23 +218,34 @@ impl OpenAct {
 
     /// The connector of that name.
     pub async fn connector_info(&self, name: &ConnectorName) -> Result<ConnectorInfo> {
-        let connector = self.0.catalog.connector(&self.0, name).await?;
-        Ok(info(&connector, self.0.catalog.source(name)))
+        self.0.catalog.connector(&self.0, name).await?.info(self.0.catalog.source(name))
     }
 
-    /// Looks at a component file without keeping it.
+    /// Looks at a component or a template without keeping it.
     pub async fn inspect_connector_file(&self, path: &Path) -> Result<ConnectorInfo> {
+        if template::is_template_file(path) {
+            let (name, text) = (path.display().to_string(), template::read_file(path)?);
+            return template::read(&self.0, &name, &text).await?.info(ConnectorSource::File);
+        }
         let connector =
             self.0.engine.load(read_component(path)?).await.map_err(|error| error.context(path.display()))?;
-        Ok(info(&connector, ConnectorSource::File))
+        Kind::component(Arc::new(connector)).info(ConnectorSource::File)
     }
 
-    /// Installs a component file.
+    /// Installs a component file, or a template's (`.yaml`).
     pub async fn install_connector_file(
         &self,
         path: &Path,
         grants: Vec<Capability>,
     ) -> Result<ConnectorInfo> {
+        if template::is_template_file(path) {
+            if !grants.is_empty() {
+                return Err(Error::invalid_input(
+                    "a template asks for nothing: it has what its connector has",
+                ));
+            }
+            return self.install_template(&path.display().to_string(), &template::read_file(path)?).await;
+        }
         self.install_connector(read_component(path)?, grants)
             .await
             .map_err(|error| error.context(path.display()))
@@ -203,12 +275,20 @@ impl OpenAct {
         };
         self.0.store.install_connector(&record, &bytes).await?;
         self.0.forget_connectors();
-        Ok(info(&connector, ConnectorSource::Installed))
+        Kind::component(Arc::new(connector)).info(ConnectorSource::Installed)
     }
 
-    /// Removes an installed connector; refused while a connection uses it.
+    /// Removes an installed connector; refused while a connection uses it or a template extends it.
     pub async fn remove_connector(&self, name: &ConnectorName) -> Result<()> {
         refuse_bundled_name(name)?;
+        for record in self.0.store.list_connectors().await? {
+            let bytes = self.0.store.connector_bytes(&record.name).await?.unwrap_or_default();
+            let text = (!bytes.starts_with(COMPONENT)).then(|| std::str::from_utf8(&bytes).ok()).flatten();
+            if text.and_then(Template::extends_of).as_ref() == Some(name) {
+                return Err(Error::conflict(format!("the template '{}' extends '{name}'", record.name))
+                    .hint(format!("remove it first: openact connector remove {}", record.name)));
+            }
+        }
         self.0.store.remove_connector(name).await?;
         self.0.forget_connectors();
         Ok(())
@@ -217,14 +297,7 @@ impl OpenAct {
 
 /// Reads a component file within its bound.
 pub(crate) fn read_component(path: &Path) -> Result<Vec<u8>> {
-    let unreadable = |error: std::io::Error| {
-        let message = format!("failed to read {}: {error}", path.display());
-        match error.kind() {
-            std::io::ErrorKind::NotFound => Error::not_found(message),
-            _ => Error::invalid_config(message),
-        }
-        .hint("name a .wasm file that this user can read")
-    };
+    let unreadable = |error| unreadable(path, "a .wasm file", &error);
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > openact_core::limits::COMPONENT_BYTES_MAX {
         return Err(Error::limit_exceeded(format!(
@@ -237,22 +310,33 @@ pub(crate) fn read_component(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(unreadable)
 }
 
-fn refuse_bundled_name(name: &ConnectorName) -> Result<()> {
+/// What to say of a file that cannot be read.
+pub(crate) fn unreadable(path: &Path, wanted: &str, error: &std::io::Error) -> Error {
+    let message = format!("failed to read {}: {error}", path.display());
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Error::not_found(message),
+        _ => Error::invalid_config(message),
+    }
+    .hint(format!("name {wanted} that this user can read"))
+}
+
+pub(crate) fn refuse_bundled_name(name: &ConnectorName) -> Result<()> {
     match bundled(name.as_str()) {
         Some(_) => {
             Err(Error::conflict(format!("'{name}' is the name of a connector that is part of OpenAct"))
-                .hint("give the component another name in its manifest"))
+                .hint("give it another name, in its manifest or template"))
         }
         None => Ok(()),
     }
 }
 
-fn bundled(name: &str) -> Option<&'static [u8]> {
-    openact_bundled::CONNECTORS.iter().find(|bundled| bundled.name == name).map(|bundled| bundled.bytes)
-}
+/// What every component begins with, and no template.
+const COMPONENT: &[u8] = b"\0asm";
 
-fn info(connector: &Connector, source: ConnectorSource) -> ConnectorInfo {
-    ConnectorInfo { source, digest: connector.digest(), manifest: connector.manifest().clone() }
+fn bundled(name: &str) -> Option<&'static [u8]> {
+    let component = openact_bundled::CONNECTORS.iter().find(|bundled| bundled.name == name);
+    let template = || openact_bundled::TEMPLATES.iter().find(|bundled| bundled.name == name);
+    component.map(|bundled| bundled.bytes).or_else(|| template().map(|bundled| bundled.text.as_bytes()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -19,7 +19,7 @@ use openact_core::{
     secret::SecretRef,
     trn::{Connection, Reference},
 };
-use openact_engine::{Call, CallKind, CallReport};
+use openact_engine::{Call, CallKind, CallReport, Connector};
 use serde_json::{Value, json, value::RawValue};
 use tokio::{sync::Semaphore, task::JoinSet};
 use url::Url;
@@ -138,7 +138,16 @@ impl OpenAct {
 
 async fn check(openact: &Shared, connection: ConnectionRecord) -> CheckReport {
     let started = Instant::now();
-    let (result, host_calls) = match ask(openact, &connection).await {
+    let kind = openact.catalog.connector(openact, &connection.trn.connector).await;
+    let expanded = kind.and_then(|kind| Ok((kind.expand_connection(connection.clone())?, kind)));
+    let (connection, asked) = match expanded {
+        Ok((expanded, kind)) => {
+            let asked = ask(openact, &kind.component, &expanded).await;
+            (expanded, asked)
+        }
+        Err(error) => (connection, Err(error)),
+    };
+    let (result, host_calls) = match asked {
         Ok(report) => (report.result, report.host_calls),
         Err(error) => (Err(error), Vec::new()),
     };
@@ -170,15 +179,14 @@ fn went_without_credential(connection: &ConnectionRecord, calls: &[HostCall]) ->
     sent.peek().is_some() && !sent.any(gets_it)
 }
 
-async fn ask(openact: &Shared, connection: &ConnectionRecord) -> Result<CallReport> {
-    let connector = openact.catalog.connector(openact, &connection.trn.connector).await?;
+async fn ask(openact: &Shared, connector: &Connector, connection: &ConnectionRecord) -> Result<CallReport> {
     let parts = ConnectionParts::of(&connection.config, connector.manifest())?;
     let policies = Policies::of(&parts.sections)?;
     let (limits, guest) = (policies.call_limits(), Value::Object(parts.guest.clone()).to_string());
     let access = Access::new(connection.trn.clone(), parts, policies)?;
     let grants = access.grants(openact).await?;
     let call = Call {
-        connector: &connector,
+        connector,
         run: RunId(uuid::Uuid::now_v7()),
         kind: CallKind::Check,
         connection: &guest,

@@ -183,7 +183,7 @@ async fn records(openact: &Shared, prepared: &Prepared) -> Result<(ActionRecord,
     let gone = || Error::not_found(format!("{} was deleted meanwhile", prepared.action.short()));
     let action = openact.store.get_action(&prepared.action).await?.ok_or_else(gone)?;
     let connection = openact.store.get_connection(&prepared.connection).await?.ok_or_else(gone)?;
-    Ok((action, connection))
+    prepared.kind.expand(action, connection)
 }
 
 /// Kind and binding of the credential, and what is wrong with it as far as that can be told from here.

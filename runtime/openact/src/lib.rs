@@ -26,6 +26,7 @@ mod secrets;
 pub mod settings;
 mod snapshot;
 mod sync;
+mod template;
 mod vault;
 mod watch;
 
@@ -309,7 +310,7 @@ impl Builder {
         self
     }
 
-    /// A connector component to use without installing it, .
+    /// A connector component to use without installing it, or a template (`.yaml`); what it extends comes before it.
     #[must_use]
     pub fn connector_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.connectors.push(ComponentSource::File(path.into()));
@@ -434,10 +435,16 @@ impl Builder {
         let openact = OpenAct(shared.clone());
         for source in self.connectors {
             let bytes = match source {
+                ComponentSource::File(path) if template::is_template_file(&path) => {
+                    let text = template::read_file(&path)?;
+                    let kind = template::read(&shared, &path.display().to_string(), &text).await?;
+                    shared.catalog.give(kind)?;
+                    continue;
+                }
                 ComponentSource::File(path) => catalog::read_component(&path)?,
                 ComponentSource::Bytes(bytes) => bytes,
             };
-            shared.catalog.give(shared.engine.load(bytes).await?)?;
+            shared.catalog.give(template::Kind::component(Arc::new(shared.engine.load(bytes).await?)))?;
         }
         if !self.config.is_empty() {
             let has_files = self.config.iter().any(|source| matches!(source, Source::Path(_)));

@@ -18,13 +18,14 @@ use openact_core::{
 use openact_engine::Connector;
 use serde_json::Value;
 
-use crate::access::Access;
+use crate::{access::Access, template::Kind};
 
 /// See the module.
 pub(crate) struct Prepared {
     pub(crate) action: ActionTrn,
     pub(crate) connection: ConnectionTrn,
     pub(crate) connector: Arc<Connector>,
+    pub(crate) kind: Arc<Kind>,
     pub(crate) operation: String,
     pub(crate) connection_json: String,
     pub(crate) limits: CallLimits,
@@ -61,9 +62,11 @@ impl Prepared {
     pub(crate) fn new(
         action: ActionRecord,
         connection: ConnectionRecord,
-        connector: Arc<Connector>,
+        kind: Arc<Kind>,
     ) -> Result<Self> {
         let what = action.trn.short();
+        let (action, connection) = kind.expand(action, connection)?;
+        let connector = kind.component.clone();
         let manifest = connector.manifest();
         let parts = ActionParts::of(&action.config).map_err(|error| error.context(&what))?;
         let operation =
@@ -100,6 +103,7 @@ impl Prepared {
             access: Access::new(connection.trn.clone(), connection_parts, policies)?,
             connection: connection.trn,
             connector,
+            kind,
             action_config,
             action_check,
             input_check,

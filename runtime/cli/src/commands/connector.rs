@@ -1,4 +1,4 @@
-//! `openact connector`: which connectors there are, what they say of themselves, third-party ones.
+//! `openact connector`: which connectors and templates there are, what they say of themselves, third-party ones.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub(crate) async fn connector(app: &App, command: Connector) -> Result<Output> {
 /// Every connector, or the one of that name.
 pub(crate) async fn list(openact: &OpenAct, only: Option<&ConnectorName>) -> Result<List> {
     let mut list = List {
-        header: &["connector", "version", "source", "needs", "summary"],
+        header: &["connector", "version", "source", "extends", "needs", "summary"],
         rows: vec![],
         records: vec![],
     };
@@ -43,7 +43,8 @@ pub(crate) async fn list(openact: &OpenAct, only: Option<&ConnectorName>) -> Res
             continue;
         }
         let needs = manifest.needs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let cells = [manifest.name.as_str(), &manifest.version, source, &needs, &manifest.summary];
+        let extends = info.extends.as_ref().map_or("", ConnectorName::as_str);
+        let cells = [manifest.name.as_str(), &manifest.version, source, extends, &needs, &manifest.summary];
         list.rows.push(cells.map(str::to_owned).to_vec());
         list.records.push(record);
     }
@@ -52,11 +53,23 @@ pub(crate) async fn list(openact: &OpenAct, only: Option<&ConnectorName>) -> Res
 
 async fn inspect(app: &App, what: &str) -> Result<Value> {
     let path = Path::new(what);
+    let is_file_name = [".wasm", ".yaml", ".yml"].iter().any(|end| what.ends_with(end));
     // A file needs no database to be looked at.
-    if path.is_file() || what.contains(['/', '\\']) || what.ends_with(".wasm") {
-        return to_json(&app.without_database(&[]).await?.inspect_connector_file(path).await?);
+    let info = if path.is_file() || what.contains(['/', '\\']) || is_file_name {
+        app.without_database(&[]).await?.inspect_connector_file(path).await?
+    } else {
+        app.openact().await?.connector_info(&ConnectorName::canonical(what)?).await?
+    };
+    let mut shown = to_json(&info)?;
+    if info.template.is_some()
+        && let Some(Value::Array(operations)) = shown.pointer_mut("/manifest/operations")
+    {
+        // Those of the base, once for each operation; what the template adds is told by itself.
+        for operation in operations.iter_mut().filter_map(Value::as_object_mut) {
+            operation.shift_remove("action_schema");
+        }
     }
-    to_json(&app.openact().await?.connector_info(&ConnectorName::canonical(what)?).await?)
+    Ok(shown)
 }
 
 fn to_json(info: &ConnectorInfo) -> Result<Value> {
