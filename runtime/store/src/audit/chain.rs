@@ -136,7 +136,10 @@ impl Store {
                 if any {
                     return Err(self.broken_chain("its key and its head were removed"));
                 }
-                Ok((self.make_chain_key(tx).await?, Head::START))
+                let key = self.make_chain_key(tx).await?;
+                // At once, and not with the first entry: a change may turn out to leave none.
+                Head::START.write(&key, tx).await.map_err(failed)?;
+                Ok((key, Head::START))
             }
         }
     }

@@ -73,6 +73,17 @@ async fn a4_every_change_is_in_the_log_with_its_author_and_no_secret() {
 }
 
 #[tokio::test]
+async fn a4_a_change_that_leaves_no_entry_does_not_end_the_log() {
+    let place = Place::new();
+    let store = place.open().await;
+    let nothing = vec![action_trn("default:action/http/none@v1")];
+    store.apply(ChangeSet { deleted_actions: nothing, ..Default::default() }).await.unwrap();
+    assert_eq!(store.verify_audit().await.unwrap().broken, None);
+    store.put_secret(&Tenant::default(), "a", &"v".into()).await.unwrap();
+    assert_eq!(store.verify_audit().await.unwrap().entries, 1);
+}
+
+#[tokio::test]
 async fn a4_another_tenants_entries_are_not_listed_and_are_in_the_chain() {
     let place = Place::new();
     let store = place.open().await;
