@@ -125,7 +125,7 @@ async fn github() {
     assert_eq!(body(&upstream.received()[2]), json!({"title": "t", "body": "b", "labels": ["bug"]}));
     // What the API refuses is a failure, and what is not an input is none.
     let (refused, _) = failure(&openact, "github/repo", json!({"owner": "o", "repo": "none"})).await;
-    assert_eq!(refused.details.as_ref().unwrap()["body"]["message"], "Not Found", "{refused:?}");
+    assert_eq!(refused.details.as_ref().unwrap()["upstream"]["body"]["message"], "Not Found", "{refused:?}");
     let (wrong, _) = failure(&openact, "github/repo", json!({"owner": "o"})).await;
     assert_eq!(wrong.code, ErrorCode::InvalidInput);
     assert_eq!(upstream.received().len(), 5);
@@ -446,7 +446,7 @@ async fn c1_one_s_own_template_is_installed_used_exported_and_removed() {
     succeeds(home, &["run", "raw"]).await;
     assert_eq!(lines(&upstream), ["POST /v1/greet/a%2Fb", "GET /v1/raw"]);
     let received = upstream.received();
-    has(&received[0], &[("x-key", CANARY), ("x-more", "true"), ("content-type", "application/json")]);
+    has(&received[0], &[("x-key", CANARY), ("x-more", "yes"), ("content-type", "application/json")]);
     assert_eq!(body(&received[0]), json!({"from": "me"}));
     has(&received[1], &[("x-key", CANARY)]);
 
@@ -487,7 +487,7 @@ async fn what_is_wrong_with_a_template_or_its_use_is_told_at_its_place() {
     let parts = [
         "unknown key 'metod'; did you mean 'method'?",
         "t.yaml:14:5",
-        "t.yaml:10:43",
+        "t.yaml:10:42",
         "a template holds no secret",
     ];
     refused(&wrong, 3, &parts).await;
@@ -540,4 +540,31 @@ async fn an_embedder_gives_a_template_as_a_file() {
     let report = openact.check_connection(&Tenant::default(), "acme/c").await.unwrap();
     assert_eq!(report.status(), "ok", "{:?}", report.error());
     has(&upstream.received()[1], &[("x-key", CANARY)]);
+}
+
+#[tokio::test]
+async fn the_documentation_tells_the_truth() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/connector-templates.md");
+    let text = fs::read_to_string(path).unwrap();
+    let block = |heading: &str| {
+        let section = text.split_once(heading).unwrap().1;
+        section.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
+    };
+    let builder = memory(&[("GITHUB_TOKEN", CANARY)]).config_text(block("## Using one"), Format::Yaml);
+    let openact = builder.build().await.unwrap();
+    let info = openact.install_template("acme.yaml", &block("## Writing one")).await.unwrap();
+    assert_eq!(info.reaches.unwrap(), ["https://eu.acme.example/v1"]);
+    for info in openact.list_connectors().await.unwrap().iter().filter(|info| info.template.is_some()) {
+        let name = info.manifest.name.as_str();
+        let Some(row) = text.lines().find(|line| line.starts_with(&format!("| `{name}` |"))) else {
+            assert_eq!(name, "acme");
+            continue;
+        };
+        let own = info.template.as_ref().unwrap();
+        let parameters = own["parameters"].as_array().unwrap();
+        let named = parameters.iter().map(|parameter| parameter["name"].as_str().unwrap());
+        for word in named.chain(own["operations"].as_object().unwrap().keys().map(String::as_str)) {
+            assert!(row.contains(&format!("`{word}`")), "{word} is not in: {row}");
+        }
+    }
 }
