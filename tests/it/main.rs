@@ -24,6 +24,7 @@ mod embedded;
 mod explain;
 mod fuzz_corpus;
 mod import;
+mod legacy;
 mod load;
 mod logged;
 mod matrix;

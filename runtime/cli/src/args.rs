@@ -227,9 +227,14 @@ pub(crate) struct Check {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  openact migrate --dry-run
+  openact migrate --db sqlite://old.db
+  openact migrate --rollback      (the earlier tables, as they were)
+  openact migrate --drop-legacy   (once all is well: they hold secrets in clear)")]
 pub(crate) struct Migrate {
     /// Print what would be done and change nothing
-    #[arg(long, conflicts_with = "rollback")]
+    #[arg(long, conflicts_with_all = ["rollback", "drop_legacy"])]
     pub(crate) dry_run: bool,
     /// Do not copy the database first
     #[arg(long)]
@@ -237,6 +242,9 @@ pub(crate) struct Migrate {
     /// Bring back the tables of the earlier OpenAct that this database was made from
     #[arg(long)]
     pub(crate) rollback: bool,
+    /// Remove the tables of the earlier OpenAct that this database was made from, and what they held, for good
+    #[arg(long, conflicts_with_all = ["rollback", "no_backup"])]
+    pub(crate) drop_legacy: bool,
 }
 
 #[derive(Args, Debug)]

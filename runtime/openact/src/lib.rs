@@ -5,8 +5,8 @@
 //! [`Builder`] sets up an [`OpenAct`]; [`execute`](OpenAct::execute) is the path of one call; `import` (and `plan`, `sync`, `watch`,
 //! `prune`) and `manage` change and list configuration, `explain` and `check` tell what it does and whether it works, `secrets` what it refers to and the key
 //! that seals it; `snapshot` and `prepared` keep what calls read; `find` is from a name to its record; `catalog` knows the
-//! connectors; `audit` who changed what, `backup` copies, `doctor` what is wrong; [`settings`] where things are kept.
-//! Invariant: every door is a translation to and from what is public here.
+//! connectors; [`legacy`] converts databases of the earlier OpenAct; `audit` who changed what, `backup` copies, `doctor`
+//! what is wrong; [`settings`] where things are kept. Invariant: every door is a translation to and from what is public here.
 
 mod access;
 mod audit;
@@ -18,6 +18,7 @@ mod execute;
 mod explain;
 mod find;
 mod import;
+pub mod legacy;
 mod manage;
 mod plan;
 mod prepared;
@@ -53,6 +54,7 @@ pub use doctor::{Finding, Health, doctor};
 pub use execute::{Execution, Request};
 pub use explain::{Explanation, Setting, SettingOrigin};
 pub use import::{ImportOptions, OnConflict, Progress, Versioning};
+pub use legacy::{MigrateOptions, Migration, drop_legacy, migrate, roll_back};
 pub use manage::Record;
 pub use openact_config::{Format, SecretsMode};
 pub use openact_core::{
@@ -70,8 +72,7 @@ pub use openact_core::{
 pub use openact_engine::{ItemSender, Resolve};
 pub use openact_store::{
     AuditEntry, AuditReport, AuditRuns, Author, BackupReport, BrokenAt, KeyOrigin, KeyRotation, KeyState,
-    KeyStatus, KeyVersion, MasterKey, MigrateReport, RestoreReport, RunFilter, RunWrites, StoreUrl,
-    StoredSecret,
+    KeyStatus, KeyVersion, MasterKey, RestoreReport, RolledBack, RunFilter, RunWrites, StoreUrl, StoredSecret,
 };
 pub use plan::{Change, ChangeStatus, Plan};
 pub use sync::SyncOptions;
@@ -461,11 +462,6 @@ impl Builder {
         }
         Ok(openact)
     }
-}
-
-/// Brings the database at `url` to the current schema, creating it if it is absent.
-pub async fn migrate(url: &str) -> Result<MigrateReport> {
-    Store::migrate(&settings::store_url(url)?).await
 }
 
 /// A deadline as people write it: `30s`, `500ms`, `2m`, or seconds alone.

@@ -352,7 +352,7 @@ impl Planner<'_> {
 }
 
 /// Gives every `{"$secret": "/pointer"}` that a file's reader left the name it has in the store.
-fn rename_secrets(config: &mut JsonObject, name: &dyn Fn(&str) -> String) {
+pub(crate) fn rename_secrets(config: &mut JsonObject, name: &dyn Fn(&str) -> String) {
     fn walk(value: &mut Value, name: &dyn Fn(&str) -> String) {
         if let Some(SecretRef::Stored(pointer)) = SecretRef::from_json(value) {
             // One that names a secret set by hand is not a pointer and stays.

@@ -11,6 +11,7 @@ use openact_core::{
     ActionTrn, Error, Result, Tenant, action::ActionRecord, connection::ConnectionRecord,
     secret::SecretString,
 };
+use sqlx::SqliteConnection;
 
 use crate::{Store, Synced, actions, connections, prune, prune::DeletedConnection, synced};
 
@@ -79,26 +80,32 @@ impl Store {
                 .hint("try again")
                 .with_retryable(true));
         }
-        self.audit_changes(&mut tx, &changes).await?;
+        self.write_changes(&mut tx, &changes).await?;
+        self.commit_configuration(tx).await
+    }
+
+    /// Writes `changes`, and their entries in the audit log, in the caller's transaction.
+    pub(crate) async fn write_changes(&self, tx: &mut SqliteConnection, changes: &ChangeSet) -> Result<()> {
+        self.audit_changes(tx, changes).await?;
         let written = || changes.written.fetch_add(1, Ordering::Relaxed);
         for connection in &changes.connections {
-            connections::insert(&mut tx, &self.0.place, connection).await?;
+            connections::insert(tx, &self.0.place, connection).await?;
             written();
         }
         if !changes.secrets.is_empty() {
-            let key = self.sealing_key(&mut tx).await?;
+            let key = self.sealing_key(tx).await?;
             for secret in &changes.secrets {
-                self.insert_secret(&mut tx, &key, secret).await?;
+                self.insert_secret(tx, &key, secret).await?;
             }
         }
         for action in &changes.actions {
-            actions::insert(&mut tx, &self.0.place, action).await?;
+            actions::insert(tx, &self.0.place, action).await?;
             written();
         }
-        prune::delete(&mut tx, &self.0.place, &changes).await?;
+        prune::delete(tx, &self.0.place, changes).await?;
         for (tenant, record) in &changes.synced {
-            synced::remember(&mut tx, &self.0.place, tenant, record).await?;
+            synced::remember(tx, &self.0.place, tenant, record).await?;
         }
-        self.commit_configuration(tx).await
+        Ok(())
     }
 }

@@ -172,7 +172,7 @@ impl Store {
         row.open(&keys, trn).map(Some)
     }
 
-    async fn write_row(
+    pub(crate) async fn write_row(
         &self,
         tx: &mut SqliteConnection,
         key: &VersionKeys,
@@ -268,7 +268,7 @@ fn slot(trn: &AuthTrn, key_version: i64) -> Slot {
     Slot { table: TABLE, record: trn.to_string(), key_version }
 }
 
-fn history_slot(trn: &AuthTrn, id: &str, key_version: i64) -> Slot {
+pub(crate) fn history_slot(trn: &AuthTrn, id: &str, key_version: i64) -> Slot {
     Slot { table: HISTORY, record: format!("{id}:{trn}"), key_version }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! Read in this order: [`url`] and [`key`] (what a store is opened with), `open` and [`migrate`] (which files are
 //! accepted), [`seal`] (how a secret is kept), `key_versions` and `rotation` (with which key), then a file per record: [`connections`], [`actions`] and [`apply`]
-//! (both at once), [`prune`] and [`synced`], [`secrets`], [`connectors`], [`runs`], [`checkpoints`], [`auth_connections`]. `rows` turns columns
+//! (both at once), [`legacy`] (databases of the earlier OpenAct), [`prune`] and [`synced`], [`secrets`], [`connectors`], [`runs`], [`checkpoints`], [`auth_connections`]. `rows` turns columns
 //! into values, `failure` turns errors of SQLite into errors of OpenAct.
 //!
 //! Invariants: there is no rule here beyond uniqueness and integrity; a row that changes configuration and the
@@ -29,6 +29,7 @@ pub mod health;
 pub mod key;
 pub mod key_file;
 mod key_versions;
+pub mod legacy;
 pub mod migrate;
 mod open;
 pub mod prune;
@@ -56,6 +57,7 @@ pub use connectors::ConnectorRecord;
 pub use health::Health;
 pub use key::{KeySource, MasterKey};
 pub use key_versions::{KeyOrigin, KeyState, KeyStatus, KeyVersion};
+pub use legacy::{Converted, LegacyChanges, LegacyRow, LegacyRows, LegacySchema, RolledBack, Survey};
 pub use migrate::MigrateReport;
 pub use prune::DeletedConnection;
 pub use rotation::KeyRotation;
@@ -99,9 +101,10 @@ impl Store {
         Self(inner, Arc::default())
     }
 
-    /// Brings the database at `url` to the current schema, creating it if it is absent.
-    pub async fn migrate(url: &StoreUrl) -> Result<MigrateReport> {
-        open::migrate(url, openact_core::limits::SQLITE_BUSY_TIMEOUT).await
+    /// Brings the database at `url` to the current schema, creating it if it is absent. One of an older version is copied
+    /// first, if asked; one of the earlier OpenAct is for [`Store::convert_legacy`].
+    pub async fn migrate(url: &StoreUrl, with_backup: bool) -> Result<MigrateReport> {
+        open::migrate(url, with_backup, openact_core::limits::SQLITE_BUSY_TIMEOUT).await
     }
 
     /// Writes what is left of the run records and closes the database. To be called once, at shutdown; every call of

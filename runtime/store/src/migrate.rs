@@ -6,12 +6,15 @@
 //! | our `application_id`, exactly the embedded migrations | current |
 //! | our `application_id`, the first few of them | older: `openact migrate` |
 //! | our `application_id`, one that is not embedded, or one that differs | newer or altered: refused |
-//! | tables, another `application_id` or none | foreign: refused, and named if it is the earlier OpenAct's |
+//! | tables, another `application_id` or none | foreign: refused; the earlier OpenAct's is for [`crate::legacy`] |
 //!
 //! Invariant: all missing migrations are applied in one transaction that first looks again, so that a killed process
 //! leaves the old schema or the new one, and of two that start at once one finds nothing to do.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 use openact_core::{Error, Result};
 use sqlx::{
@@ -19,7 +22,7 @@ use sqlx::{
     migrate::{Migration, Migrator},
 };
 
-use crate::failure;
+use crate::{failure, legacy};
 
 /// The migrations of this version.
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
@@ -34,6 +37,8 @@ pub struct MigrateReport {
     pub applied: Vec<String>,
     /// Whether the database was made.
     pub created: bool,
+    /// The copy of what it was, if it was not made and anything was applied.
+    pub backup: Option<PathBuf>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -98,6 +103,16 @@ pub(crate) async fn state(
 
 /// Applies what is missing, all or nothing.
 pub(crate) async fn apply(writer: &SqlitePool, place: &str, known: &Migrator) -> Result<MigrateReport> {
+    apply_after_copy(writer, place, known, None).await
+}
+
+/// The same, once the file at `copied` has a copy; a database that is only made needs none.
+pub(crate) async fn apply_after_copy(
+    writer: &SqlitePool,
+    place: &str,
+    known: &Migrator,
+    copied: Option<&Path>,
+) -> Result<MigrateReport> {
     let failed = |error| failure::explain(place, "migrate the store", error);
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let (applied, created) = match state(&mut tx, place, known).await? {
@@ -105,42 +120,51 @@ pub(crate) async fn apply(writer: &SqlitePool, place: &str, known: &Migrator) ->
         SchemaState::Empty => (known.iter().map(name).collect(), true),
         SchemaState::Older(missing) => (missing, false),
     };
+    let backup = match copied.filter(|_| !created) {
+        Some(path) => Some(legacy::copy_beside(path).await?),
+        None => None,
+    };
+    run(&mut tx, place, known).await?;
+    tx.commit().await.map_err(failed)?;
+    Ok(MigrateReport { applied, created, backup })
+}
+
+/// Applies what is missing, in the caller's transaction.
+pub(crate) async fn run(tx: &mut SqliteConnection, place: &str, known: &Migrator) -> Result<()> {
+    let failed = |error| failure::explain(place, "migrate the store", error);
     // `run` takes an `Acquire`, with which this future could not be shown to be `Send`.
-    known.run_direct(None, &mut *tx, false).await.map_err(|error| match error {
+    known.run_direct(None, tx, false).await.map_err(|error| match error {
         sqlx::migrate::MigrateError::Execute(error) => failed(error),
         sqlx::migrate::MigrateError::ExecuteMigration(error, version) => {
             failed(error).context(format!("migration {version:04}"))
         }
         other => refused(place, "cannot be migrated", "restore it from a backup, or name another file")
             .because(other),
-    })?;
-    tx.commit().await.map_err(failed)?;
-    Ok(MigrateReport { applied, created })
+    })
 }
 
-fn name(migration: &Migration) -> String {
+pub(crate) fn name(migration: &Migration) -> String {
     let description: Cow<'_, str> = migration.description.replace(' ', "_").into();
     format!("{:04}_{description}", migration.version)
 }
 
 async fn foreign(connection: &mut SqliteConnection, place: &str) -> Error {
-    let earlier = "SELECT count(*) = 2 FROM sqlite_schema WHERE type = 'table' AND name IN ('connections', 'auth_connections')";
-    match sqlx::query_scalar(earlier).fetch_one(connection).await {
-        Ok(true) => refused(
+    match legacy::recognise(connection, place).await {
+        Ok(Some(schema)) => refused(
             place,
-            "is of the earlier OpenAct, whose tables this version does not read",
-            "name another file for this version; the earlier one stays as it is",
+            &format!("is of the earlier OpenAct, with its tables {}", schema.name()),
+            "run: openact migrate (it copies the file first; --dry-run says what would become of it)",
         ),
-        Ok(false) => refused(
+        Ok(None) => refused(
             place,
             "holds tables that are not OpenAct's",
             "name another file; this one was not changed",
         ),
-        Err(error) => failure::explain(place, "open the store", error),
+        Err(error) => error,
     }
 }
 
-fn refused(place: &str, what: &str, hint: &str) -> Error {
+pub(crate) fn refused(place: &str, what: &str, hint: &str) -> Error {
     Error::store_unavailable(format!("database {place} {what}")).hint(hint).with_retryable(false)
 }
 
@@ -178,7 +202,7 @@ mod tests {
         let missing = vec!["9000_of_tomorrow".to_owned()];
         assert_eq!(state_of(&pool, &tomorrow).await.unwrap(), SchemaState::Older(missing.clone()));
         let report = apply(&pool, "test.db", &tomorrow).await.unwrap();
-        assert_eq!(report, MigrateReport { applied: missing, created: false });
+        assert_eq!(report, MigrateReport { applied: missing, ..Default::default() });
         let error = state_of(&pool, &MIGRATIONS).await.unwrap_err();
         assert!(error.message.contains("newer OpenAct: migration 9000"), "{error:?}");
     }
@@ -208,9 +232,12 @@ mod tests {
         for (sql, part) in [
             ("CREATE TABLE customers (x TEXT)", "not OpenAct's"),
             (
-                "CREATE TABLE connections (trn TEXT); CREATE TABLE auth_connections (trn TEXT)",
-                "earlier OpenAct",
+                "CREATE TABLE connections (trn TEXT, connector TEXT, name TEXT, config_json TEXT);
+                 CREATE TABLE actions (trn TEXT, connector TEXT, name TEXT, connection_trn TEXT, config_json TEXT)",
+                "earlier OpenAct, with its tables connections and actions",
             ),
+            // Nearly is not enough: its rows would mean nothing.
+            ("CREATE TABLE connections (trn TEXT); CREATE TABLE actions (trn TEXT)", "not OpenAct's"),
             ("PRAGMA application_id = 7", "not OpenAct's"),
         ] {
             let pool = memory().await;

@@ -43,7 +43,7 @@ impl Pools {
         match pools.state().await? {
             SchemaState::Current => {}
             SchemaState::Empty => {
-                pools.use_wal(busy_timeout).await?;
+                Self::use_wal(&pools.writer, &pools.place, busy_timeout).await?;
                 migrate::apply(&pools.writer, &pools.place, &MIGRATIONS).await?;
             }
             SchemaState::Older(missing) => {
@@ -59,7 +59,16 @@ impl Pools {
         Ok(pools)
     }
 
-    fn prepare(url: &StoreUrl, busy_timeout: Duration) -> Result<Self> {
+    /// The same for a database that must be there.
+    pub(crate) fn prepare_existing(url: &StoreUrl, busy_timeout: Duration) -> Result<Self> {
+        if url.path().is_some_and(|path| !path.exists()) {
+            return Err(Error::not_found(format!("there is no database {url}")).hint("name it with --db"));
+        }
+        Self::prepare(url, busy_timeout)
+    }
+
+    /// Connections that are made when they are needed.
+    pub(crate) fn prepare(url: &StoreUrl, busy_timeout: Duration) -> Result<Self> {
         let options = SqliteConnectOptions::new()
             .foreign_keys(true)
             .synchronous(SqliteSynchronous::Normal)
@@ -110,28 +119,35 @@ impl Pools {
 
     /// Write-ahead logging is kept in the file: it is asked for once, when the file is made. Two processes that do so
     /// at once get `SQLITE_BUSY` without a wait.
-    async fn use_wal(&self, busy_timeout: Duration) -> Result<()> {
+    pub(crate) async fn use_wal(writer: &SqlitePool, place: &str, busy_timeout: Duration) -> Result<()> {
         let deadline = Instant::now() + busy_timeout;
         loop {
-            match sqlx::query("PRAGMA journal_mode = WAL").execute(&self.writer).await {
+            match sqlx::query("PRAGMA journal_mode = WAL").execute(writer).await {
                 Ok(_) => return Ok(()),
                 Err(error) if failure::is_busy(&error) && Instant::now() < deadline => {
                     tokio::time::sleep(LOCK_POLL).await;
                 }
-                Err(error) => return Err(failure::explain(&self.place, "open the store", error)),
+                Err(error) => return Err(failure::explain(place, "open the store", error)),
             }
         }
     }
 }
 
-/// Brings the database to the current schema.
-pub(crate) async fn migrate(url: &StoreUrl, busy_timeout: Duration) -> Result<MigrateReport> {
+/// Brings the database to the current schema, one of an older version with a copy first.
+pub(crate) async fn migrate(
+    url: &StoreUrl,
+    with_backup: bool,
+    busy_timeout: Duration,
+) -> Result<MigrateReport> {
     let pools = Pools::prepare(url, busy_timeout)?;
-    let state = pools.state().await?;
-    if matches!(state, SchemaState::Empty) {
-        pools.use_wal(busy_timeout).await?;
-    }
-    let report = migrate::apply(&pools.writer, &pools.place, &MIGRATIONS).await;
+    let migrated = async {
+        if pools.state().await? == SchemaState::Empty {
+            Pools::use_wal(&pools.writer, &pools.place, busy_timeout).await?;
+        }
+        let copied = pools.path.as_deref().filter(|_| with_backup);
+        migrate::apply_after_copy(&pools.writer, &pools.place, &MIGRATIONS, copied).await
+    };
+    let report = migrated.await;
     pools.writer.close().await;
     report
 }

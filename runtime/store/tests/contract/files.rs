@@ -47,9 +47,9 @@ async fn absent_and_empty_files_become_databases() {
 async fn migrate_creates_once_and_then_has_nothing_to_do() {
     let place = Place::new();
     let url = StoreUrl::file(place.path());
-    let report = Store::migrate(&url).await.unwrap();
+    let report = Store::migrate(&url, true).await.unwrap();
     assert!(report.created && report.applied.contains(&"0001_initial".to_owned()), "{report:?}");
-    let again = Store::migrate(&url).await.unwrap();
+    let again = Store::migrate(&url, true).await.unwrap();
     assert!(!again.created && again.applied.is_empty(), "{again:?}");
     place.open().await.close().await.unwrap();
 }
@@ -81,7 +81,7 @@ async fn foreign_newer_and_older_databases_are_refused_and_not_touched() {
     foreign.sql("CREATE TABLE customers (x TEXT)").await.unwrap();
     let before = fs::read(foreign.path()).unwrap();
     assert_clean(&refusal(&foreign).await, "not OpenAct's");
-    assert!(Store::migrate(&StoreUrl::file(foreign.path())).await.is_err());
+    assert!(Store::migrate(&StoreUrl::file(foreign.path()), true).await.is_err());
     assert_eq!(fs::read(foreign.path()).unwrap(), before);
     assert_eq!(fs::read_dir(foreign.folder.path()).unwrap().count(), 1);
 
