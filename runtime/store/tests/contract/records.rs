@@ -1,7 +1,7 @@
 //! Connections and actions: create, read, delete, and what holds them together.
 
 use openact_core::{ErrorCode, Tenant};
-use openact_store::{ActionFilter, ChangeSet, ConnectionFilter, NewSecret};
+use openact_store::{ActionFilter, ChangeSet, ConnectionFilter, DeletedConnection, Kind, NewSecret, Synced};
 
 use crate::{connectors::connector, *};
 
@@ -246,4 +246,67 @@ async fn a_store_in_memory_is_one_database_for_every_task() {
     );
     store.close().await.unwrap();
     assert_eq!(store.config_generation().await.unwrap_err().code, ErrorCode::StoreUnavailable);
+}
+
+#[tokio::test]
+async fn a_plan_for_another_configuration_is_a_conflict_that_may_be_planned_anew() {
+    let store = memory().await;
+    let planned_at = Some(store.config_generation().await.unwrap());
+    store.apply(changes(&[GITHUB], &[])).await.unwrap();
+    let late = ChangeSet { planned_at, ..changes(&["default:connection/http/other@v1"], &[]) };
+    let error = store.apply(late).await.unwrap_err();
+    assert_eq!((error.code, error.retryable()), (ErrorCode::Conflict, true), "{error:?}");
+    let planned_at = Some(store.config_generation().await.unwrap());
+    let fits = ChangeSet { planned_at, ..changes(&["default:connection/http/other@v1"], &[]) };
+    store.apply(fits).await.unwrap();
+    // One that exists already stays so, however often it is planned.
+    assert!(!store.apply(changes(&[GITHUB], &[])).await.unwrap_err().retryable());
+}
+
+#[tokio::test]
+async fn deleted_versions_go_with_their_secrets_and_their_numbers_are_remembered() {
+    let store = memory().await;
+    let tenant = Tenant::default();
+    let (http, name): (openact_core::ConnectorName, openact_core::Name) =
+        ("http".parse().unwrap(), "github".parse().unwrap());
+    let second = "default:connection/http/github@v2";
+    let secret = |name: &str| NewSecret { tenant: tenant.clone(), name: name.to_owned(), value: "v".into() };
+    let synced = Synced {
+        kind: Kind::Connection,
+        connector: http.clone(),
+        name: name.clone(),
+        source: "c.yaml".to_owned(),
+    };
+    store
+        .apply(ChangeSet {
+            secrets: ["connection/http/github@v1#/a", "connection/http/github@v2#/a", "by-hand"]
+                .map(secret)
+                .into(),
+            synced: vec![(tenant.clone(), synced.clone())],
+            ..changes(&[GITHUB, second], &[("default:action/http/get@v1", second)])
+        })
+        .await
+        .unwrap();
+    assert_eq!(store.list_synced(&tenant).await.unwrap(), [synced.clone()]);
+    let delete = async |trn: &str| {
+        let trn = connection_trn(trn);
+        let secrets = format!("connection/{}#", trn.short());
+        let deleted_connections = vec![DeletedConnection { trn, secrets }];
+        store.apply(ChangeSet { deleted_connections, ..Default::default() }).await
+    };
+    let retired = async || {
+        let names = std::slice::from_ref(&name);
+        store.retired_versions(&tenant, Kind::Connection, &http, names).await.unwrap().get(&name).copied()
+    };
+    // In use: nothing of it is deleted.
+    assert_eq!(delete(second).await.unwrap_err().code, ErrorCode::Conflict);
+    assert_eq!((store.list_secrets(&tenant).await.unwrap().len(), retired().await), (3, None));
+    delete(GITHUB).await.unwrap();
+    let names: Vec<String> =
+        store.list_secrets(&tenant).await.unwrap().into_iter().map(|secret| secret.name).collect();
+    assert_eq!(names, ["by-hand", "connection/http/github@v2#/a"]);
+    assert_eq!((retired().await, store.list_synced(&tenant).await.unwrap().len()), (Some(1), 1));
+    store.delete_action(&action_trn("default:action/http/get@v1")).await.unwrap();
+    delete(second).await.unwrap();
+    assert_eq!((retired().await, store.list_synced(&tenant).await.unwrap().len()), (Some(2), 0));
 }
