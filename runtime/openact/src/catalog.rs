@@ -165,14 +165,14 @@ impl Catalog {
 
     /// The names of those with code, in order.
     pub(crate) async fn components(&self, openact: &Shared) -> Result<Vec<ConnectorName>> {
-        let mut names = self.names(openact).await?;
-        let is_component = async |name: &ConnectorName| match lock(&self.given).get(name).cloned() {
-            Some(kind) => Ok(!kind.is_template()),
-            None => Ok(self.bytes(openact, name).await?.is_some_and(|bytes| bytes.starts_with(COMPONENT))),
-        };
         let mut found = Vec::new();
-        for name in names.drain(..) {
-            if is_component(&name).await? {
+        for name in self.names(openact).await? {
+            let given = lock(&self.given).get(&name).cloned();
+            let is_component = match given {
+                Some(kind) => !kind.is_template(),
+                None => self.bytes(openact, &name).await?.is_some_and(|bytes| bytes.starts_with(COMPONENT)),
+            };
+            if is_component {
                 found.push(name);
             }
         }
