@@ -14,7 +14,7 @@ use support::{ca::pki, upstream::Upstream};
 
 use crate::setup::{memory, request};
 
-/// Every YAML and JSON file under a folder of the repository.
+/// Every YAML, JSON and TOML file under a folder of the repository.
 fn files(folder: &str) -> Vec<PathBuf> {
     fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).into_iter().flatten() {
@@ -22,7 +22,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
             let extension = path.extension().and_then(|extension| extension.to_str());
             if path.is_dir() {
                 collect(&path, found);
-            } else if matches!(extension, Some("yaml" | "yml" | "json")) {
+            } else if matches!(extension, Some("yaml" | "yml" | "json" | "toml")) && !path.ends_with("openact.schema.json") {
                 found.push(path);
             }
         }
@@ -51,11 +51,7 @@ fn pointed_at(upstream: &str, text: &str) -> String {
 /// An OpenAct with the file's configuration, all of whose variables are set.
 async fn load(path: &Path, upstream: &str) -> OpenAct {
     let text = pointed_at(upstream, &fs::read_to_string(path).unwrap());
-    let format = if path.extension().is_some_and(|extension| extension == "json") {
-        Format::Json
-    } else {
-        Format::Yaml
-    };
+    let format = Format::of(path).unwrap();
     let upstream = upstream.to_owned();
     memory(&[])
         .env(move |name| match name {
@@ -188,4 +184,32 @@ async fn the_readme_names_every_field_of_the_http_connector_and_no_other() {
     assert_eq!(documented("Own fields of an action"), fields(action));
     assert_eq!(documented("Own fields of `response`"), fields(&section("response")));
     assert_eq!(documented("Own fields of `pagination`"), fields(&section("pagination")));
+}
+
+/// The schema of what comes with OpenAct, as it is checked in.
+#[tokio::test]
+async fn the_schema_is_that_of_the_types_and_connectors_and_every_file_fits_it() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/schema/openact.schema.json");
+    let schema = memory(&[]).build().await.unwrap().file_schema().await.unwrap();
+    let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    let hint = "config/schema/openact.schema.json is not what the types and connectors say: run this test with UPDATE=1";
+    assert!(fs::read_to_string(&path).unwrap_or_default() == text, "{hint}");
+    let schema = openact_core::schema::Schema::compile(&schema, "the schema of files").unwrap();
+    let mut checked = 0;
+    for path in files("config") {
+        let text = fs::read_to_string(&path).unwrap();
+        let value: Value = match path.extension().unwrap().to_str().unwrap() {
+            "json" => serde_json::from_str(&text).unwrap(),
+            "toml" => toml::from_str(&text).unwrap(),
+            _ => serde_yaml::from_str(&text).unwrap(),
+        };
+        let found: Vec<_> =
+            schema.mismatches(&value).into_iter().map(|m| format!("{}: {}", m.pointer, m.message)).collect();
+        assert!(found.is_empty(), "{}: {found:#?}", path.display());
+        checked += 1;
+    }
+    assert!(checked > 10, "{checked}");
 }

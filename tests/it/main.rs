@@ -34,6 +34,7 @@ mod proxy;
 mod readme;
 mod reload;
 mod retry;
+mod roundtrip;
 mod sandbox;
 mod secrets;
 mod servers;

@@ -350,7 +350,8 @@ files:
 With --namespace NAME a connection github of the files becomes NAME-github, and so do the actions and what they say of
 each other. A connection that is not in the files keeps the name it has in the database.")]
 pub(crate) struct Import {
-    /// YAML or JSON; several are imported in order, all of them or none
+    /// YAML, JSON or TOML; several are imported in order, all of them or none. An encrypted export (.age) is imported by
+    /// itself; its passphrase is asked for, or taken from OPENACT_PASSPHRASE
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// What happens to what is stored already
@@ -365,6 +366,9 @@ pub(crate) struct Import {
     /// What becomes of ${VAR} in a secret
     #[arg(long, value_name = "HOW", default_value = "seal")]
     pub(crate) secrets: Secrets,
+    /// The private key of an export that was encrypted to a public one: a file of age-keygen
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
     /// Print the plan and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -425,15 +429,17 @@ pub(crate) enum Listed {
 #[command(after_help = "Examples:
   openact export --output backup.yaml
   openact export --connector http --format json
+  openact export --output backup.toml
   openact export --include-secrets --recipient age1… --output backup.yaml.age")]
 pub(crate) struct Export {
-    /// Write to a file, in the format of its extension
+    /// Write to a file, in the format of its extension: .yaml, .json or .toml, with .age after it if it is encrypted
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Only of this connector; may be given several times
     #[arg(long, value_name = "NAME", value_parser = ConnectorName::canonical)]
     pub(crate) connector: Vec<ConnectorName>,
-    /// With the values of secrets, the whole encrypted by age: to --recipient, else to a passphrase that is asked for
+    /// With the values of secrets, the whole encrypted by age: to --recipient, else to a passphrase that is asked for, or
+    /// taken from OPENACT_PASSPHRASE
     #[arg(long)]
     pub(crate) include_secrets: bool,
     /// An age public key (age1…); may be given several times

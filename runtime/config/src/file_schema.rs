@@ -17,22 +17,12 @@ use crate::connector::Connector;
 /// The reference, whose tables describe the host's fields.
 const README: &str = include_str!("../../../config/README.md");
 
-/// Sections that are the same for every connector.
-const SHARED: &[&str] = &[
-    "authorization",
-    "timeout",
-    "retry",
-    "limits",
-    "network",
-    "http_policy",
-    "rate_limit",
-    "mcp",
-    "parameters",
-];
+/// What is longer than this, bytes of JSON, is written once and referred to.
+const INLINE_BYTES: usize = 200;
 
 /// The schema of files for these connectors.
 pub fn file_schema(manifests: &[Arc<Manifest>]) -> Result<Value> {
-    let mut maker = Maker { described: described(), defs: common_defs() };
+    let mut maker = Maker { described: described(), defs: common_defs(), names: HashMap::new() };
     let (mut by_connector, mut flat) = (JsonObject::new(), Flat::default());
     for manifest in manifests {
         let names = spellings(&manifest.name);
@@ -114,6 +104,8 @@ fn common_defs() -> JsonObject {
     let defs = json!({
         "variable": {"type": "string", "pattern": "\\$\\{[A-Za-z_][A-Za-z0-9_.-]*(:[^}]*)?\\}",
             "description": "${VAR} or ${VAR:default}"},
+        "null": {"description": "nothing; takes a default away", "anyOf": [{"type": "null"},
+            {"type": "object", "additionalProperties": false, "required": ["$null"], "properties": {"$null": {"const": true}}}]},
         "secret": {"title": "secret", "anyOf": [
             {"type": "string"},
             {"type": "object", "additionalProperties": false, "minProperties": 1, "maxProperties": 1,
@@ -157,6 +149,8 @@ fn described() -> HashMap<String, String> {
 struct Maker {
     described: HashMap<String, String>,
     defs: JsonObject,
+    /// Of what is written once, by its text.
+    names: HashMap<String, String>,
 }
 
 /// Where a schema is: what its definitions are called, and what the reference calls the place.
@@ -251,7 +245,7 @@ impl Maker {
                     continue;
                 }
                 ("$ref", Value::String(reference)) => match reference.strip_prefix("#/$defs/") {
-                    Some(name) if !self.defs.contains_key(name) => {
+                    Some(name) if !name.ends_with(".defaults") => {
                         format!("#/$defs/{}.{name}", at.prefix).into()
                     }
                     _ => value.clone(),
@@ -281,12 +275,7 @@ impl Maker {
         for (name, property) in properties {
             let path = if at.path.is_empty() { name.clone() } else { format!("{}.{name}", at.path) };
             let mut made = self.field(property, At { path: &path, ..at });
-            if at.path.is_empty()
-                && SHARED.contains(&name.as_str())
-                && *self.defs.entry(name.as_str()).or_insert_with(|| made.clone()) == made
-            {
-                made = json!({"$ref": format!("#/$defs/{name}")});
-            }
+            made = self.interned(name, made);
             for alias in property.get("x-aliases").and_then(Value::as_array).into_iter().flatten() {
                 if let (Some(alias), Some(made)) = (alias.as_str(), made.as_object()) {
                     let mut earlier = made.clone();
@@ -298,6 +287,22 @@ impl Maker {
             out.insert(name.clone(), made);
         }
         Value::Object(out)
+    }
+
+    /// A reference to `schema`, if it is long: many places say the same.
+    fn interned(&mut self, name: &str, schema: Value) -> Value {
+        let text = schema.to_string();
+        if text.len() <= INLINE_BYTES {
+            return schema;
+        }
+        let defs = &mut self.defs;
+        let name = self.names.entry(text).or_insert_with(|| {
+            let mut numbered = (1..).map(|n| if n == 1 { name.to_owned() } else { format!("{name}.{n}") });
+            let free = numbered.find(|name| !defs.contains_key(name)).unwrap_or_default();
+            defs.insert(free.clone(), schema);
+            free
+        });
+        json!({"$ref": format!("#/$defs/{name}")})
     }
 
     /// The value of a key: what the schema says, a text with a variable in it, or null, which takes a default away.
@@ -318,7 +323,7 @@ impl Maker {
             let bytes = json!({"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}});
             let is_list =
                 schema["type"].as_array().is_some_and(|types| types.iter().any(|name| name == "array"));
-            let others = is_list.then_some(bytes).into_iter().chain([json!({"type": "null"})]);
+            let others = is_list.then_some(bytes).into_iter().chain([json!({"$ref": "#/$defs/null"})]);
             out.insert("anyOf".into(), std::iter::once(secret).chain(others).collect());
             return Value::Object(out);
         }
@@ -332,7 +337,7 @@ impl Maker {
                 return Value::Object(std::mem::take(own));
             }
         }
-        let others = [json!({"$ref": "#/$defs/variable"}), json!({"type": "null"})];
+        let others = [json!({"$ref": "#/$defs/variable"}), json!({"$ref": "#/$defs/null"})];
         out.insert("anyOf".into(), std::iter::once(own).chain(others).collect());
         Value::Object(out)
     }

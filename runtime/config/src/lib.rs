@@ -11,6 +11,7 @@
 //!
 //! Invariant: nothing here reads the environment or a store; both are handed in. No message of this crate quotes a secret.
 
+pub mod age;
 mod check;
 mod connector;
 pub mod document;

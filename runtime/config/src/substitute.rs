@@ -158,6 +158,38 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Parts of a text, each as written and as read.
+        #[test]
+        fn a_text_reads_as_its_parts(
+            parts in proptest::collection::vec((0u8..4, "[A-Z_][A-Za-z0-9_.-]{0,4}", "[^$}]{0,5}"), 0..6),
+        ) {
+            let value = |name: &str| format!("${{{name}}}$$");
+            let (mut written, mut read, mut had_variable) = (String::new(), String::new(), false);
+            for (kind, name, text) in &parts {
+                let (as_written, as_read) = match kind {
+                    0 => (text.clone(), text.clone()),
+                    1 => (format!("${{{name}}}"), value(name)),
+                    2 => (format!("${{NO{name}:{text}}}"), text.clone()),
+                    _ => ("$${".to_owned(), "${".to_owned()),
+                };
+                had_variable |= matches!(kind, 1 | 2);
+                written.push_str(&as_written);
+                read.push_str(&as_read);
+            }
+            let env = |name: &str| (!name.starts_with("NO")).then(|| value(name));
+            proptest::prop_assume!(!parts.iter().any(|(kind, name, _)| *kind == 1 && name.starts_with("NO")));
+            proptest::prop_assert_eq!(fill(&written, &env), Ok(Filled { text: read, had_variable }), "{}", written);
+            // Any text at all survives being written and read.
+            proptest::prop_assert_eq!(fill(&escape(&written), &|_| None).map(|filled| filled.text), Ok(written));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[$ {}A:a]{0,12}") {
+            let _ = fill(&text, &|name| (name == "A").then(|| "${A}".to_owned()));
+        }
+    }
+
     #[test]
     fn only_a_variable_alone_can_stay_a_reference() {
         assert_eq!(sole_variable("${A}"), Some("A"));

@@ -1,14 +1,17 @@
 //! Records as a file that [`crate::read_text`] reads, in the shape by connector.
 //!
 //! A secret that a connection brought along becomes a variable to set before the file is read, such as
-//! `${GITHUB_API_AUTHORIZATION_TOKEN}`; one set by hand keeps its name.
-//! Invariant: no secret is written, and any other text reads back as it was, whatever it holds.
+//! `${GITHUB_API_AUTHORIZATION_TOKEN}`, unless its value is handed in; one set by hand keeps its name, and one of the
+//! environment, of a file or of a vault stays the reference it is.
+//! Invariant: no secret is written but those handed in, and any text reads back as it was, whatever it holds.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use openact_core::{
-    ConnectorName, Error, JsonObject, Name, Result, SecretName, action::ActionRecord,
-    connection::ConnectionRecord, secret::SecretRef,
+    ConnectorName, Error, JsonObject, Name, Result, SecretName,
+    action::ActionRecord,
+    connection::ConnectionRecord,
+    secret::{ExposeSecret, SecretRef, SecretString},
 };
 use serde_json::{Value, json};
 
@@ -21,6 +24,36 @@ pub struct Export {
     pub connections: Vec<ConnectionRecord>,
     /// Actions of the same tenant.
     pub actions: Vec<ActionRecord>,
+    /// Values to write for secrets that connections brought along, by the names they are stored under.
+    pub secrets: HashMap<String, SecretString>,
+}
+
+impl Export {
+    /// The names of the secrets that the connections brought along.
+    pub fn own_secrets(&self) -> Vec<String> {
+        fn collect(value: &Value, found: &mut Vec<String>) {
+            match (own_secret(value), value) {
+                (Some(name), _) => found.push(name),
+                (None, Value::Array(items)) => items.iter().for_each(|item| collect(item, found)),
+                (None, Value::Object(object)) => object.values().for_each(|item| collect(item, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        for record in &self.connections {
+            let fields = record.config.iter().filter(|(key, _)| *key != "defaults");
+            fields.for_each(|(_, value)| collect(value, &mut found));
+        }
+        found
+    }
+}
+
+/// The name of a secret that its connection brought along; one set by hand is not the connection's own.
+fn own_secret(value: &Value) -> Option<String> {
+    match SecretRef::from_json(value)? {
+        SecretRef::Stored(name) if name.parse::<SecretName>().is_err() => Some(name),
+        _ => None,
+    }
 }
 
 /// Writes `export`, sorted by connector and name.
@@ -28,7 +61,8 @@ pub fn write(export: &Export, format: Format) -> Result<String> {
     let mut connectors: BTreeMap<&ConnectorName, [JsonObject; 2]> = BTreeMap::new();
     let mut taken = HashSet::new();
     for (key, record) in latest(export.connections.iter().map(|record| (&record.trn, record))) {
-        let mut place = Place { connector: key.0, connection: key.1, taken: &mut taken };
+        let mut place =
+            Place { connector: key.0, connection: key.1, secrets: &export.secrets, taken: &mut taken };
         let config = place.connection(&record.config);
         connectors.entry(key.0).or_default()[0].insert(key.1.to_string(), config);
     }
@@ -118,6 +152,7 @@ fn escaped(value: &Value) -> Value {
 struct Place<'t> {
     connector: &'t ConnectorName,
     connection: &'t Name,
+    secrets: &'t HashMap<String, SecretString>,
     taken: &'t mut HashSet<String>,
 }
 
@@ -132,15 +167,11 @@ impl Place<'_> {
     }
 
     fn value(&mut self, value: &Value, at: &str) -> Value {
-        match SecretRef::from_json(value) {
-            // One set by hand is not the connection's own, and keeps its name.
-            Some(SecretRef::Stored(name)) if name.parse::<SecretName>().is_err() => {
-                return format!("${{{}}}", self.variable(at)).into();
-            }
-            Some(SecretRef::Env(name)) if substitute::is_variable(&name) => {
-                return format!("${{{name}}}").into();
-            }
-            _ => {}
+        if let Some(name) = own_secret(value) {
+            return match self.secrets.get(&name) {
+                Some(secret) => substitute::escape(secret.expose_secret()).into(),
+                None => format!("${{{}}}", self.variable(at)).into(),
+            };
         }
         match value {
             Value::Array(items) => items
@@ -296,7 +327,7 @@ mod tests {
                 Some(json!({"tool_name": "t", "description": "${d}"})),
             ),
         ];
-        Export { connections, actions }
+        Export { connections, actions, ..Export::default() }
     }
 
     #[test]
@@ -330,15 +361,83 @@ mod tests {
         }
     }
 
+    fn any_json() -> impl proptest::strategy::Strategy<Value = Value> {
+        use proptest::prelude::*;
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            proptest::num::f64::NORMAL.prop_map(Value::from),
+            ".{0,6}".prop_map(Value::from),
+            proptest::sample::select(TEXTS).prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[a-c$<]{0,2}|\\$null", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_written_reads_back(body in any_json(), text in ".{0,8}", secret in ".{0,8}") {
+            proptest::prop_assume!(!has_merge_key(&body));
+            let name = "connection/http/c@v1#/authorization/token";
+            let config = json!({"base_url": "https://h", "description": text, "defaults": {"body": body},
+                "authorization": {"type": "bearer", "token": {"$secret": name}}});
+            let mut export = Export { connections: vec![connection("c", 1, config)], ..Export::default() };
+            export.actions.push(action("a", json!({"path": text, "body": body, "method": "GET"}), None));
+            // A text that only looks like a reference to a vault is a mistake of whoever set it.
+            proptest::prop_assume!(SecretRef::parse_vault(&secret).is_none());
+            export.secrets.insert(name.to_owned(), SecretString::from(secret.as_str()));
+            for format in [Format::Yaml, Format::Json, Format::Toml] {
+                let written = write(&export, format).unwrap();
+                let read = read_in(&written, format, SecretsMode::Seal, &|_| None);
+                let read = read.unwrap_or_else(|error| panic!("{error:?}\n{written}"));
+                let connection = &read.connections[0];
+                proptest::prop_assert_eq!(connection.config.get("description"), Some(&Value::from(text.as_str())));
+                let defaults = connection.config.get("defaults").and_then(|defaults| defaults.get("body"));
+                // Nothing is what a null of `defaults` means.
+                proptest::prop_assert_eq!(defaults.unwrap_or(&Value::Null), &body, "{}", written);
+                proptest::prop_assert_eq!(connection.secrets[0].value.expose_secret(), secret.as_str());
+                proptest::prop_assert_eq!(read.actions[0].config.get("body"), Some(&body), "{}", written);
+            }
+        }
+    }
+
     #[test]
-    fn references_to_the_environment_come_back_in_reference_mode() {
+    fn references_come_back_as_they_are() {
         let config = json!({"base_url": "https://h", "authorization": {"type": "bearer", "token": {"$env": "GITHUB_TOKEN"}}});
         let export =
-            Export { connections: vec![connection("github-api", 1, config.clone())], actions: Vec::new() };
+            Export { connections: vec![connection("github-api", 1, config.clone())], ..Export::default() };
         let text = write(&export, Format::Yaml).unwrap();
-        assert!(text.contains("token: ${GITHUB_TOKEN}"), "{text}");
-        let read = read_in(&text, Format::Yaml, SecretsMode::Reference, &env).unwrap();
-        assert_eq!(Value::Object(read.connections[0].config.clone()), config);
+        for mode in [SecretsMode::Reference, SecretsMode::Seal] {
+            let read = read_in(&text, Format::Yaml, mode, &env).unwrap();
+            assert_eq!(Value::Object(read.connections[0].config.clone()), config);
+        }
+    }
+
+    #[test]
+    fn values_are_written_if_they_are_handed_in_whatever_they_hold() {
+        let name = "connection/http/c@v1#/authorization/token";
+        let config = json!({"base_url": "https://h", "authorization": {"type": "bearer", "token": {"$secret": name}},
+            "keys": [{"key": {"$secret": "by-hand"}}], "defaults": {"body": {"$secret": name}}});
+        for value in TEXTS {
+            let mut export =
+                Export { connections: vec![connection("c", 1, config.clone())], ..Export::default() };
+            assert_eq!(export.own_secrets(), [name]);
+            export.secrets.insert(name.to_owned(), SecretString::from(*value));
+            for format in [Format::Yaml, Format::Json, Format::Toml] {
+                let text = write(&export, format).unwrap();
+                let read = read_in(&text, format, SecretsMode::Seal, &|_| None).unwrap();
+                let [secret] = &read.connections[0].secrets[..] else { panic!("{text}") };
+                assert_eq!(secret.value.expose_secret(), *value, "{text}");
+                assert_eq!(read.connections[0].config["keys"], config["keys"]);
+                assert_eq!(read.connections[0].config["defaults"], config["defaults"]);
+            }
+        }
     }
 
     #[test]
@@ -347,7 +446,7 @@ mod tests {
         let connections =
             ["github-api", "github_api", "github.api", "1x"].map(|name| connection(name, 1, secret.clone()));
         let text =
-            write(&Export { connections: connections.into(), actions: Vec::new() }, Format::Yaml).unwrap();
+            write(&Export { connections: connections.into(), ..Export::default() }, Format::Yaml).unwrap();
         for name in [
             "${GITHUB_API_AUTHORIZATION_TOKEN}",
             "${HTTP_GITHUB_API_AUTHORIZATION_TOKEN}",

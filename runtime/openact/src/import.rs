@@ -157,8 +157,16 @@ impl OpenAct {
             (|name: &str| (self.0.env)(name), |name: &ConnectorName| manifests.get(name).cloned());
         let context = Context { env: &env, manifest: &manifest, connectors: &connectors, secrets };
         let (mut whole, mut origins) = (Document::default(), Origins::new());
+        let mut wrong = Vec::new();
         for (index, file) in files.iter().enumerate() {
-            let document = file.read(&context)?;
+            // What is wrong with the others, too, is told at once.
+            let document = match file.read(&context) {
+                Ok(document) => document,
+                Err(error) => {
+                    wrong.push(error);
+                    continue;
+                }
+            };
             let connections = document
                 .connections
                 .iter()
@@ -170,14 +178,17 @@ impl OpenAct {
             for (kind, key) in connections.chain(actions) {
                 let what = format!("{} '{}/{}'", kind.as_str(), key.0, key.1);
                 if origins.insert((kind, key), index).is_some() {
-                    return Err(Error::invalid_config(format!("{what} of {file} is in an earlier file too"))
-                        .hint("take it out of one of them"));
+                    let message = format!("{what} of {file} is in an earlier file too");
+                    wrong.push(Error::invalid_config(message).hint("take it out of one of them"));
                 }
             }
             whole.connections.extend(document.connections);
             whole.actions.extend(document.actions);
         }
-        Ok((whole, origins))
+        match openact_config::together(wrong) {
+            Some(error) => Err(error),
+            None => Ok((whole, origins)),
+        }
     }
 
     /// Plans and applies. What somebody else changes between the two makes the plan void, and it is made anew.

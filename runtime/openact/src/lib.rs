@@ -56,7 +56,7 @@ pub use explain::{Explanation, Setting, SettingOrigin};
 pub use import::{ImportOptions, OnConflict, Progress, Versioning};
 pub use legacy::{MigrateOptions, Migration, drop_legacy, migrate, roll_back};
 pub use manage::Record;
-pub use openact_config::{Format, SecretsMode};
+pub use openact_config::{Format, SecretsMode, age};
 pub use openact_core::{
     ActionTrn, ConnectionTrn, ConnectorName, Error, ErrorCode, Name, Place, Result, SecretName, Tenant,
     Timestamp, Version,
@@ -67,7 +67,7 @@ pub use openact_core::{
     policy::{EgressGrants, PrivateAccess, PrivateRule},
     run::{Door, HostCall, RunId, RunRecord, Usage},
     schema::nearest,
-    secret::{SecretRef, SecretString},
+    secret::{ExposeSecret, SecretRef, SecretString, same as same_secrets},
 };
 pub use openact_engine::{ItemSender, Resolve};
 pub use openact_store::{

@@ -1,6 +1,9 @@
 //! Managing what is stored: export, list, show.
 
-use openact_config::{Export, Format};
+use openact_config::{
+    Export, Format,
+    age::{self, Keys},
+};
 use openact_core::{
     ConnectionTrn, ConnectorName, Error, Name, Result, Tenant,
     action::ActionRecord,
@@ -10,6 +13,7 @@ use openact_core::{
 };
 use openact_store::{ActionFilter, ConnectionFilter, RunFilter};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::{OpenAct, find::find};
 
@@ -47,12 +51,47 @@ impl OpenAct {
         connectors: &[ConnectorName],
         format: Format,
     ) -> Result<String> {
+        openact_config::write(&self.exported(tenant, connectors).await?, format)
+    }
+
+    /// The same with the values of secrets, the whole encrypted by age for `keys`, as armored text. Secrets set by hand stay
+    /// references.
+    pub async fn export_with_secrets(
+        &self,
+        tenant: &Tenant,
+        connectors: &[ConnectorName],
+        format: Format,
+        keys: Keys,
+    ) -> Result<String> {
+        let mut export = self.exported(tenant, connectors).await?;
+        for name in export.own_secrets() {
+            if let Some(value) = self.0.store.open_secret(tenant, &name).await? {
+                export.secrets.insert(name, value);
+            }
+        }
+        let text = Zeroizing::new(openact_config::write(&export, format)?);
+        // A passphrase takes a second of a whole core.
+        tokio::task::spawn_blocking(move || age::encrypt(&text, &keys))
+            .await
+            .map_err(|error| Error::internal("failed to encrypt the export").because(error))?
+    }
+
+    async fn exported(&self, tenant: &Tenant, connectors: &[ConnectorName]) -> Result<Export> {
         let wanted = |connector: &ConnectorName| connectors.is_empty() || connectors.contains(connector);
         let mut connections = self.list_connections(tenant, None).await?;
         connections.retain(|record| wanted(&record.trn.connector));
         let mut actions = self.list_actions(tenant, None, None).await?;
         actions.retain(|record| wanted(&record.trn.connector));
-        openact_config::write(&Export { connections, actions }, format)
+        Ok(Export { connections, actions, ..Export::default() })
+    }
+
+    /// The JSON Schema of configuration files for every connector there is, for editors.
+    pub async fn file_schema(&self) -> Result<Value> {
+        let mut manifests = Vec::new();
+        for name in self.0.catalog.names(&self.0).await? {
+            manifests.push(self.0.catalog.connector(&self.0, &name).await?.manifest().clone());
+        }
+        openact_config::file_schema(&manifests)
     }
 
     /// Latest versions of a tenant's connections.

@@ -15,6 +15,7 @@
 //! | `OPENACT_MASTER_KEY` | the key that seals secrets: base64 of 32 bytes |
 //! | `OPENACT_MASTER_KEY_PREVIOUS` | while the key is rotated: the one before it |
 //! | `OPENACT_AUDIT_RUNS` | whether runs are in the audit log: `off`, `on`, `required` |
+//! | `OPENACT_PASSPHRASE` | of an encrypted export, where nobody can be asked for it |
 //! | `OPENACT_HOME` | one folder for data, configuration and cache, instead of the platform's three |
 
 use std::path::PathBuf;
@@ -38,16 +39,19 @@ pub const OPENACT_MASTER_KEY: &str = "OPENACT_MASTER_KEY";
 pub const OPENACT_MASTER_KEY_PREVIOUS: &str = "OPENACT_MASTER_KEY_PREVIOUS";
 /// Whether runs are in the audit log.
 pub const OPENACT_AUDIT_RUNS: &str = "OPENACT_AUDIT_RUNS";
+/// The passphrase of an encrypted export.
+pub const OPENACT_PASSPHRASE: &str = "OPENACT_PASSPHRASE";
 /// One folder for everything.
 pub const OPENACT_HOME: &str = "OPENACT_HOME";
 
 /// All of them.
-pub const VARIABLES: [&str; 6] = [
+pub const VARIABLES: [&str; 7] = [
     OPENACT_DB,
     OPENACT_TENANT,
     OPENACT_MASTER_KEY,
     OPENACT_MASTER_KEY_PREVIOUS,
     OPENACT_AUDIT_RUNS,
+    OPENACT_PASSPHRASE,
     OPENACT_HOME,
 ];
 

@@ -1,18 +1,21 @@
 //! `openact import`: files into the database, as one change.
 
 use std::{
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use openact::{
-    Change, ChangeStatus, ImportOptions, OnConflict, Plan, Progress, Result, SecretsMode, Versioning,
+    Change, ChangeStatus, Error, ExposeSecret, ImportOptions, OnConflict, Plan, Progress, Result,
+    SecretsMode, Versioning,
 };
 use serde_json::{Value, json};
 
 use crate::{
     app::App,
     args::{self, Import},
+    commands::encrypted,
     output::{self, Output},
 };
 
@@ -30,17 +33,39 @@ pub(crate) async fn import(app: &App, args: Import) -> Result<Output> {
             args::OnConflict::Skip => OnConflict::Skip,
             args::OnConflict::Abort => OnConflict::Abort,
         },
-        namespace: args.namespace,
+        namespace: args.namespace.clone(),
         secrets: secrets(args.secrets),
         dry_run: args.dry_run,
         progress: Some(progress.clone()),
     };
     let openact = app.openact().await?;
+    let opened = match encrypted(&args)? {
+        None => None,
+        Some(path) => {
+            let text = encrypted::opened(path, args.identity.as_deref()).await?;
+            Some((path.display().to_string(), encrypted::format_within(path)?, text))
+        }
+    };
     let plan = {
         let _shown = Shown::start(app, progress);
-        openact.import_files(&args.files, &options).await?
+        match opened {
+            None => openact.import_files(&args.files, &options).await?,
+            Some((name, format, text)) => {
+                openact.import_text(&name, text.expose_secret(), format, &options).await?
+            }
+        }
     };
     Ok(shown(&plan, args.dry_run, &[]))
+}
+
+/// The encrypted file, if one is to be imported.
+fn encrypted(args: &Import) -> Result<Option<&Path>> {
+    match args.files.iter().find(|path| encrypted::is_named(path)) {
+        Some(path) if args.files.len() == 1 => Ok(Some(path)),
+        Some(path) => Err(Error::invalid_input(format!("'{}' is encrypted", path.display()))
+            .hint("import an encrypted file by itself")),
+        None => Ok(None),
+    }
 }
 
 pub(crate) fn secrets(args: args::Secrets) -> SecretsMode {

@@ -8,6 +8,7 @@ mod completions;
 mod connector;
 mod demo;
 mod doctor;
+mod encrypted;
 mod explain;
 mod export;
 mod import;

@@ -62,10 +62,15 @@ async fn value(args: &SetSecret) -> Result<SecretString> {
         return read_blocking(path.display().to_string(), open(path)).await;
     }
     if std::io::stdin().is_terminal() {
-        let _hidden = terminal::ask_hidden(&format!("value of secret '{}': ", args.name))?;
-        return read_blocking("the terminal".into(), Ok(terminal::input()?)).await;
+        return ask(&format!("value of secret '{}': ", args.name)).await;
     }
     read_blocking("standard input".into(), terminal::input()).await
+}
+
+/// Asks a person for a secret, without showing it.
+pub(crate) async fn ask(question: &str) -> Result<SecretString> {
+    let _hidden = terminal::ask_hidden(question)?;
+    read_blocking("the terminal".into(), terminal::input()).await
 }
 
 fn open(path: &Path) -> Result<File> {

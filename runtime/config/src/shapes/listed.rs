@@ -278,6 +278,27 @@ mod tests {
         assert!(!document.actions[0].config.contains_key("version"));
     }
 
+    proptest::proptest! {
+        /// In whatever order they stand, and whatever comes after it is one higher.
+        #[test]
+        fn the_highest_of_any_versions_counts(versions in proptest::collection::hash_set(1u32..=u32::MAX, 1..6)) {
+            let list: Vec<_> = versions
+                .iter()
+                .map(|v| json!({"trn": format!("trn:openact:t:connection/http/c@v{v}"), "base_url": format!("https://v{v}")}))
+                .collect();
+            let text = json!({ "connections": list }).to_string();
+            let document = read_in(&text, Format::Json, SecretsMode::Seal, &env).unwrap();
+            let highest = versions.iter().max().unwrap();
+            proptest::prop_assert_eq!(document.connections.len(), 1);
+            proptest::prop_assert_eq!(&document.connections[0].config["base_url"], &json!(format!("https://v{highest}")));
+            let version = openact_core::Version::new(*highest).unwrap();
+            if *highest < u32::MAX {
+                proptest::prop_assert!(version.next() > version && version.next().get() == highest + 1);
+            }
+            proptest::prop_assert_eq!(version.to_string().parse::<openact_core::Version>().unwrap(), version);
+        }
+    }
+
     #[test]
     fn one_of_the_two_may_be_a_list() {
         let document = read(
