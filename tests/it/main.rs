@@ -8,6 +8,8 @@
 )]
 
 mod architecture;
+mod audit;
+mod backup;
 mod bodies;
 mod canaries;
 mod chaos;
@@ -17,7 +19,9 @@ mod cli;
 mod cli_hostile;
 mod components;
 mod config;
+mod crash;
 mod credentials;
+mod doctor;
 mod echo;
 mod egress;
 mod embedded;

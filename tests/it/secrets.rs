@@ -91,11 +91,16 @@ impl Home {
 
     /// Imports a connection that refers to the secret `token`, and an action.
     async fn import(&self, upstream: &Upstream, token: Value) {
+        let output = self.import_with(upstream, token, &[]).await;
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+
+    async fn import_with(&self, upstream: &Upstream, token: Value, env: &[(&str, &str)]) -> Output {
         let connection = json!({"base_url": upstream.url(), "auth": {"type": "bearer", "token": token}});
         let config = crate::setup::config("http", connection, json!({"get": {}}));
         let path = self.path().join("config.json");
         std::fs::write(&path, config).unwrap();
-        self.succeed(&["import", path.to_str().unwrap()]).await;
+        self.run_with(&["import", path.to_str().unwrap()], env, None).await
     }
 }
 
@@ -376,7 +381,12 @@ async fn c8_a_key_of_the_environment_is_rotated_with_both_set() {
     let (old, new) = (old.as_str(), new.as_str());
     let set = home.run_with(&["secret", "set", "mine"], &[("OPENACT_MASTER_KEY", old)], Some(TOKEN)).await;
     assert_eq!(set.status.code(), Some(0), "{}", stderr(&set));
-    home.import(&upstream, json!({"$secret": "mine"})).await;
+    // Without its key there is no entry in the audit log, and without an entry no change.
+    let unaudited = home.import_with(&upstream, json!({"$secret": "mine"}), &[]).await;
+    assert_fails(TOKEN, &unaudited, 10, &["version 1 of the master key"]);
+    let imported =
+        home.import_with(&upstream, json!({"$secret": "mine"}), &[("OPENACT_MASTER_KEY", old)]).await;
+    assert_eq!(imported.status.code(), Some(0), "{}", stderr(&imported));
     let steps = home.run_with(&["key", "rotate"], &[("OPENACT_MASTER_KEY", old)], None).await;
     assert_fails(TOKEN, &steps, 3, &["OPENACT_MASTER_KEY_PREVIOUS", "openact key rotate"]);
     let both = [("OPENACT_MASTER_KEY", new), ("OPENACT_MASTER_KEY_PREVIOUS", old)];

@@ -188,17 +188,18 @@ async fn database(url: &StoreUrl, env: &Environment, found: &mut Vec<Finding>) -
         Ok(status) => key_findings(&status, found),
         Err(error) => found.push(Finding::fail("key", error)),
     }
-    match store.verify_audit().await {
-        Ok(report) => found.push(match report.error() {
-            None => Finding::ok("audit", format!("{} entries, each as it was written", report.entries)),
-            Some(error) => Finding::fail("audit", error),
-        }),
-        Err(error) => found.push(Finding::fail("audit", error)),
-    }
+    found.push(log(&store).await);
     if let Err(error) = store.close().await {
         found.push(Finding::fail("store", error));
     }
     newest
+}
+
+async fn log(store: &Store) -> Finding {
+    match store.verify_audit().await.map(|report| (report.entries, report.error())) {
+        Ok((entries, None)) => Finding::ok("audit", format!("{entries} entries, each as it was written")),
+        Ok((_, Some(error))) | Err(error) => Finding::fail("audit", error),
+    }
 }
 
 fn file(path: &Path, found: &mut Vec<Finding>) {

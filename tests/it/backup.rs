@@ -1,0 +1,80 @@
+//! `openact backup` and `openact restore` (A2).
+
+use std::{fs, path::Path, process::Output};
+
+use serde_json::{Value, json};
+use support::command::{openact, stderr};
+
+fn run(home: &Path, args: &[&str]) -> Output {
+    openact(home).args(args).current_dir(home).output().unwrap()
+}
+
+fn succeed(home: &Path, args: &[&str]) -> Value {
+    let output = run(home, args);
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", stderr(&output));
+    serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+}
+
+#[track_caller]
+fn assert_refused(output: &Output, code: i32, parts: &[&str]) {
+    assert_eq!(output.status.code(), Some(code), "{}", stderr(output));
+    assert!(output.stdout.is_empty());
+    for part in parts {
+        assert!(stderr(output).contains(part), "{part}: {}", stderr(output));
+    }
+}
+
+fn import(home: &Path, name: &str) {
+    let connection =
+        json!({"base_url": "https://api.example.com", "auth": {"type": "bearer", "token": "a-token"}});
+    let config = json!({"connectors": {"http": {"connections": {name: connection}, "actions": {}}}});
+    fs::write(home.join("config.json"), config.to_string()).unwrap();
+    succeed(home, &["import", "config.json"]);
+}
+
+fn connections(home: &Path) -> usize {
+    succeed(home, &["list", "connections"]).as_array().unwrap().len()
+}
+
+#[test]
+fn a2_a_copy_is_restored_and_nothing_is_overwritten() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    import(home, "one");
+    let report = succeed(home, &["backup", "copy.db"]);
+    assert_eq!((&report["rows"]["connections"], &report["audit"]["broken"]), (&json!(1), &Value::Null));
+    assert_eq!(report["audit"]["entries"], 2);
+    assert_refused(&run(home, &["backup", "copy.db"]), 3, &["copy.db exists already"]);
+    import(home, "two");
+    assert_refused(&run(home, &["restore", "copy.db"]), 3, &["--force"]);
+    assert_eq!(connections(home), 2);
+    let report = succeed(home, &["restore", "copy.db", "--force"]);
+    assert_eq!(connections(home), 1);
+    let replaced = report["replaced"].as_str().unwrap();
+    let replaced = succeed(home, &["list", "connections", "--db", &format!("sqlite://{replaced}")]);
+    assert_eq!(replaced.as_array().unwrap().len(), 2);
+    assert_eq!(succeed(home, &["audit", "verify"])["entries"], 2);
+}
+
+#[test]
+fn a2_what_is_no_backup_is_refused_by_the_command() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    import(home, "one");
+    succeed(home, &["backup", "copy.db"]);
+    let before = fs::read(home.join("data/openact.db")).unwrap();
+    let whole = fs::read(home.join("copy.db")).unwrap();
+    fs::write(home.join("copy.db"), &whole[..whole.len() / 2]).unwrap();
+    assert_refused(&run(home, &["restore", "copy.db", "--force"]), 10, &["copy.db is damaged"]);
+    fs::write(home.join("copy.db"), "text\n".repeat(1000)).unwrap();
+    assert_refused(&run(home, &["restore", "copy.db", "--force"]), 10, &["is not a SQLite database"]);
+    assert_refused(&run(home, &["restore", "none.db", "--force"]), 4, &["none.db"]);
+    assert_eq!(fs::read(home.join("data/openact.db")).unwrap(), before);
+    // And a database that is damaged is replaced by one that is not.
+    fs::write(home.join("copy.db"), &whole).unwrap();
+    fs::write(home.join("data/openact.db"), &whole[..whole.len() / 2]).unwrap();
+    assert_refused(&run(home, &["list", "connections"]), 10, &["damaged", "restore it from a backup"]);
+    assert_eq!(run(home, &["doctor"]).status.code(), Some(10));
+    succeed(home, &["restore", "copy.db", "--force"]);
+    assert_eq!(connections(home), 1);
+}
