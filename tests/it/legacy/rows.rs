@@ -49,7 +49,7 @@ pub(super) async fn good(database: &Database, one: &str, other: &str) -> Vec<Sen
     // Credentials.
     database.insert("connections", connection("qs", "api_key", api_key("X-API-Key"), json!({}))).await;
     database.insert("tasks", task("qs", "qs", "GET", &at("/get"), json!({}))).await;
-    all.push(sent("http/qs", "GET", "/get", json!([]), key.clone(), none.clone()));
+    all.push(sent("http/qs@v1", "GET", "/get", json!([]), key.clone(), none.clone()));
 
     let nonce =
         json!({"auth_params_nonce": encoded("no-encryption"), "name": "Bearer, by name", "version": 4});
