@@ -93,9 +93,9 @@ fn entries(entry: &Value) -> Value {
 /// A section of the flat shape, or its list.
 fn either(def: &str) -> Value {
     let mut by_name = entries(&json!({"$ref": format!("#/$defs/{def}")}));
-    by_name["description"] = "by name, flat: each connection says its kind".into();
-    by_name["type"] = json!(["object", "array", "null"]);
-    by_name["items"] = json!({"$ref": "#/$defs/listed"});
+    earlier::set(&mut by_name, "description", "by name, flat: each connection says its kind".into());
+    earlier::set(&mut by_name, "type", json!(["object", "array", "null"]));
+    earlier::set(&mut by_name, "items", json!({"$ref": "#/$defs/listed"}));
     by_name
 }
 
@@ -173,16 +173,20 @@ impl Maker {
             earlier::shared(&mut defaults);
             let prefix = format!("{}.{}", manifest.name, operation.name);
             let mut made = self.object(&defaults, At { prefix: &prefix, path: "" });
-            made["type"] = json!(["object", "null"]);
-            made["description"] = "merged under every action of this connection".into();
+            earlier::set(&mut made, "type", json!(["object", "null"]));
+            earlier::set(&mut made, "description", "merged under every action of this connection".into());
             self.defs.insert(format!("{}.defaults", manifest.name), made);
-            raw["properties"]["defaults"] = json!({"$ref": format!("#/$defs/{}.defaults", manifest.name)});
+            set_property(
+                &mut raw,
+                "defaults",
+                json!({"$ref": format!("#/$defs/{}.defaults", manifest.name)}),
+            );
         }
         let name = format!("{}.connection", manifest.name);
         let made = self.object(&raw, At { prefix: &name, path: "" });
         // What is required may stand within `config`.
         let complete = |name: &str| {
-            let own = required.iter().cloned().map(|required| json!({"required": required}));
+            let own = required.iter().map(|required| json!({"required": required}));
             let wrapped = json!({"required": ["config"]});
             json!({"$ref": format!("#/$defs/{name}"), "anyOf": own.chain([wrapped]).collect::<Vec<_>>()})
         };
@@ -202,7 +206,7 @@ impl Maker {
             without_required(&mut raw);
             earlier::shared(&mut raw);
             if connector.operations.len() > 1 {
-                raw["properties"]["operation"] = json!({"const": operation.name});
+                set_property(&mut raw, "operation", json!({"const": operation.name}));
             }
             let name = format!("{}.action.{}", manifest.name, operation.name);
             let prefix = format!("{}.{}", manifest.name, operation.name);
@@ -216,13 +220,14 @@ impl Maker {
 
     /// Defines an entry and its flat form, which says its kind; in either the fields may stand within `config`.
     fn wrapped(&mut self, name: &str, mut made: Value, kinds: &[&str]) {
-        made["title"] = name.into();
-        if made["properties"].get("config").is_none() {
-            made["properties"]["config"] = json!({"$ref": format!("#/$defs/{name}"),
+        earlier::set(&mut made, "title", name.into());
+        if made.pointer("/properties/config").is_none() {
+            let config = json!({"$ref": format!("#/$defs/{name}"),
                 "description": "the fields may stand in here, too"});
+            set_property(&mut made, "config", config);
         }
         let mut flat = made.clone();
-        flat["properties"]["kind"] = json!({"enum": kinds, "description": "the connector"});
+        set_property(&mut flat, "kind", json!({"enum": kinds, "description": "the connector"}));
         self.defs.insert(name.to_owned(), made);
         self.defs.insert(format!("{name}.flat"), flat);
     }
@@ -321,8 +326,10 @@ impl Maker {
             out.insert("writeOnly".into(), true.into());
             let secret = json!({"$ref": "#/$defs/secret"});
             let bytes = json!({"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}});
-            let is_list =
-                schema["type"].as_array().is_some_and(|types| types.iter().any(|name| name == "array"));
+            let is_list = schema
+                .get("type")
+                .and_then(Value::as_array)
+                .is_some_and(|types| types.iter().any(|name| name == "array"));
             let others = is_list.then_some(bytes).into_iter().chain([json!({"$ref": "#/$defs/null"})]);
             out.insert("anyOf".into(), std::iter::once(secret).chain(others).collect());
             return Value::Object(out);
@@ -340,6 +347,12 @@ impl Maker {
         let others = [json!({"$ref": "#/$defs/variable"}), json!({"$ref": "#/$defs/null"})];
         out.insert("anyOf".into(), std::iter::once(own).chain(others).collect());
         Value::Object(out)
+    }
+}
+
+fn set_property(schema: &mut Value, name: &str, property: Value) {
+    if let Some(properties) = schema.get_mut("properties") {
+        earlier::set(properties, name, property);
     }
 }
 

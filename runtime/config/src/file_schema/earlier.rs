@@ -43,21 +43,7 @@ const TEXTS_BESIDE: &[&str] = &[
 /// What a connection could hold.
 pub(super) fn connection(schema: &mut Value, connector: &Connector) {
     shared(schema);
-    let any = json!({"deprecated": true});
-    let authorization = &mut schema["properties"]["authorization"];
-    let today = authorization["properties"]["type"]["enum"].as_array().cloned().unwrap_or_default();
-    let earlier = WORDS.iter().map(|word| json!(word)).filter(|word| !today.contains(word));
-    authorization["properties"]["type"]["enum"] = today.iter().cloned().chain(earlier).collect();
-    // As an object of an earlier kind it may hold what stood beside the word.
-    for name in SECRETS_BESIDE.iter().chain(TEXTS_BESIDE).chain(&["use_pkce", "name"]) {
-        add(authorization, name, any.clone());
-    }
-    let object = authorization.take();
-    let description = object["description"].clone();
-    *authorization = json!({
-        "description": description, "x-aliases": ["auth"],
-        "anyOf": [object, {"enum": WORDS, "deprecated": true}],
-    });
+    authorization(schema);
     for name in SECRETS_BESIDE {
         add(schema, name, json!({"type": "string", "writeOnly": true, "deprecated": true}));
     }
@@ -88,37 +74,64 @@ pub(super) fn connection(schema: &mut Value, connector: &Connector) {
     }
 }
 
+fn authorization(schema: &mut Value) {
+    let Some(section) = schema.pointer_mut("/properties/authorization") else { return };
+    if let Some(Value::Array(kinds)) = section.pointer_mut("/properties/type/enum") {
+        let earlier = WORDS.iter().map(|word| json!(word));
+        let more: Vec<Value> = earlier.filter(|word| !kinds.contains(word)).collect();
+        kinds.extend(more);
+    }
+    // As an object of an earlier kind it may hold what stood beside the word.
+    for name in SECRETS_BESIDE.iter().chain(TEXTS_BESIDE).chain(&["use_pkce", "name"]) {
+        add(section, name, json!({"deprecated": true}));
+    }
+    let object = section.take();
+    let description = object.get("description").cloned();
+    *section = json!({
+        "description": description, "x-aliases": ["auth"],
+        "anyOf": [object, {"enum": WORDS, "deprecated": true}],
+    });
+}
+
 /// What connections, their defaults and actions could hold.
 pub(super) fn shared(schema: &mut Value) {
-    let flag = json!({"type": "boolean", "deprecated": true});
-    let timeout = &mut schema["properties"]["timeout"];
-    if timeout.is_object() {
-        timeout["type"] = json!(["object", "number"]);
-        timeout["exclusiveMinimum"] = 0.into();
-    }
-    add(schema, "timeout_seconds", json!({"type": "number", "exclusiveMinimum": 0, "deprecated": true}));
-    add(
-        &mut schema["properties"]["limits"],
-        "max_rows",
-        json!({"type": "integer", "minimum": 1, "deprecated": true}),
-    );
-    add(&mut schema["properties"]["http_policy"], "follow_redirects", flag.clone());
-    let network = &mut schema["properties"]["network"];
-    add(network, "verify_ssl", flag.clone());
-    add(network, "verify_peer", flag);
-    for pem in ["ca", "client_cert", "client_key"] {
-        let field = &mut network["properties"]["tls"]["properties"][pem];
-        if field.is_object() {
-            field["type"] = json!(["string", "object", "array"]);
+    let (any, flag) = (json!({"deprecated": true}), json!({"type": "boolean", "deprecated": true}));
+    let section = |schema: &mut Value, name: &str, change: &dyn Fn(&mut Value)| {
+        if let Some(section) = schema.pointer_mut(&format!("/properties/{name}")) {
+            change(section);
         }
-    }
-    let any = json!({"deprecated": true});
-    if schema["properties"]["response"].is_object() {
+    };
+    section(schema, "timeout", &|timeout| {
+        set(timeout, "type", json!(["object", "number"]));
+        set(timeout, "exclusiveMinimum", 0.into());
+    });
+    add(schema, "timeout_seconds", json!({"type": "number", "exclusiveMinimum": 0, "deprecated": true}));
+    let rows = json!({"type": "integer", "minimum": 1, "deprecated": true});
+    section(schema, "limits", &|limits| add(limits, "max_rows", rows.clone()));
+    section(schema, "http_policy", &|policy| add(policy, "follow_redirects", flag.clone()));
+    section(schema, "network", &|network| {
+        add(network, "verify_ssl", flag.clone());
+        add(network, "verify_peer", flag.clone());
+        for pem in ["ca", "client_cert", "client_key"] {
+            if let Some(field) = network.pointer_mut(&format!("/properties/tls/properties/{pem}")) {
+                set(field, "type", json!(["string", "object", "array"]));
+            }
+        }
+    });
+    if schema.pointer("/properties/response").is_some() {
         add(schema, "expected_status", any.clone());
         add(schema, "response_format", json!({"type": "string", "deprecated": true}));
-        let response = &mut schema["properties"]["response"];
-        add(response, "success_status", any.clone());
-        add(response, "transform_response", json!({"type": "null", "deprecated": true}));
+        section(schema, "response", &|response| {
+            add(response, "success_status", any.clone());
+            add(response, "transform_response", json!({"type": "null", "deprecated": true}));
+        });
+    }
+}
+
+/// Sets a keyword of a schema.
+pub(super) fn set(schema: &mut Value, keyword: &str, value: Value) {
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert(keyword.to_owned(), value);
     }
 }
 
