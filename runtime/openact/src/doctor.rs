@@ -247,7 +247,9 @@ fn disk(path: &Path, found: &mut Vec<Finding>) {
                 let error = Error::store_unavailable(what).hint("free space on it").with_retryable(false);
                 Finding::fail("store", error)
             }
-            ..FREE_BYTES_WARN => Finding::warn("store", what, "free space on it before it is full"),
+            FREE_BYTES_MIN..FREE_BYTES_WARN => {
+                Finding::warn("store", what, "free space on it before it is full")
+            }
             _ => Finding::ok("store", what),
         });
     }
