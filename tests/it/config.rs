@@ -22,7 +22,9 @@ fn files(folder: &str) -> Vec<PathBuf> {
             let extension = path.extension().and_then(|extension| extension.to_str());
             if path.is_dir() {
                 collect(&path, found);
-            } else if matches!(extension, Some("yaml" | "yml" | "json" | "toml")) && !path.ends_with("openact.schema.json") {
+            } else if matches!(extension, Some("yaml" | "yml" | "json" | "toml"))
+                && !path.ends_with("openact.schema.json")
+            {
                 found.push(path);
             }
         }

@@ -57,7 +57,9 @@ fn fits(pattern: &str, text: &str) -> bool {
 fn answer(request: &Received, busy: &std::sync::atomic::AtomicU32) -> Answer {
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     match (path, query) {
-        ("/token", _) => Answer::Json(r#"{"access_token":"t","token_type":"Bearer","expires_in":3600}"#.into()),
+        ("/token", _) => {
+            Answer::Json(r#"{"access_token":"t","token_type":"Bearer","expires_in":3600}"#.into())
+        }
         ("/items", "page=2") => Answer::Json(r#"{"items":[{"id":3}]}"#.into()),
         ("/items", "" | "page=1") => Answer::Json(r#"{"items":[{"id":1},{"id":2}]}"#.into()),
         ("/items", _) => Answer::Json(r#"{"items":[]}"#.into()),

@@ -21,6 +21,7 @@ mod components;
 mod config;
 mod crash;
 mod credentials;
+mod docs;
 mod doctor;
 mod echo;
 mod egress;

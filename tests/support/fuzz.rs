@@ -271,7 +271,9 @@ fn reads_back(text: &str, format: Format, secrets: SecretsMode, manifest: &Arc<M
     let written = match write(&export(&document), format) {
         Ok(written) => written,
         // A merge key by another name: JSON has it as a key like others.
-        Err(error) => return assert!(error.code == ErrorCode::InvalidConfig && format == Format::Yaml, "{error:?}"),
+        Err(error) => {
+            return assert!(error.code == ErrorCode::InvalidConfig && format == Format::Yaml, "{error:?}");
+        }
     };
     let again = match read_text("export", &written, format, &context) {
         Ok(again) => again,

@@ -291,7 +291,11 @@ fn check_own(
 }
 
 /// The message of a mismatch, and what to do about it.
-pub(crate) fn advice(mismatch: &Mismatch, found: Option<&Value>, view: &SchemaView<'_>) -> (String, Option<String>) {
+pub(crate) fn advice(
+    mismatch: &Mismatch,
+    found: Option<&Value>,
+    view: &SchemaView<'_>,
+) -> (String, Option<String>) {
     let mut message = mismatch.message.clone();
     let is_scalar = found.is_some_and(|value| value.is_number() || value.is_boolean());
     if is_scalar && message.contains("of type") && message.contains("\"string\"") {

@@ -72,7 +72,8 @@ pub use openact_core::{
 pub use openact_engine::{ItemSender, Resolve};
 pub use openact_store::{
     AuditEntry, AuditReport, AuditRuns, Author, BackupReport, BrokenAt, KeyOrigin, KeyRotation, KeyState,
-    KeyStatus, KeyVersion, MasterKey, RestoreReport, RolledBack, RunFilter, RunWrites, StoreUrl, StoredSecret,
+    KeyStatus, KeyVersion, MasterKey, RestoreReport, RolledBack, RunFilter, RunWrites, StoreUrl,
+    StoredSecret,
 };
 pub use plan::{Change, ChangeStatus, Plan};
 pub use sync::SyncOptions;

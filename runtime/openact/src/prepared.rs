@@ -59,11 +59,7 @@ impl Merged<'_> {
 }
 
 impl Prepared {
-    pub(crate) fn new(
-        action: ActionRecord,
-        connection: ConnectionRecord,
-        kind: Arc<Kind>,
-    ) -> Result<Self> {
+    pub(crate) fn new(action: ActionRecord, connection: ConnectionRecord, kind: Arc<Kind>) -> Result<Self> {
         let what = action.trn.short();
         let (action, connection) = kind.expand(action, connection)?;
         let connector = kind.component.clone();

@@ -363,7 +363,7 @@ fn values(records: &[Arc<RunRecord>]) -> Result<SqliteArguments, sqlx::Error> {
             values.add(json_text(&record.host_calls)?)?;
             values.add(json_text(&record.usage)?)
         };
-        add(&mut values).map_err(|error| sqlx::Error::Encode(error))?;
+        add(&mut values).map_err(sqlx::Error::Encode)?;
     }
     Ok(values)
 }

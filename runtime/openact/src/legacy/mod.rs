@@ -26,7 +26,9 @@ use openact_core::{
     ActionTrn, ConnectionTrn, ConnectorName, Name, Result, Tenant, Timestamp, Version, action::ActionRecord,
     connection::ConnectionRecord, run::Door,
 };
-use openact_store::{Author, ChangeSet, LegacyChanges, LegacyRow, LegacyRows, LegacySchema, NewSecret, Store, Survey};
+use openact_store::{
+    Author, ChangeSet, LegacyChanges, LegacyRow, LegacyRows, LegacySchema, NewSecret, Store, Survey,
+};
 
 use self::{
     credentials::Credentials,
@@ -191,8 +193,7 @@ fn convert(rows: &LegacyRows, connectors: Option<&Connectors>) -> Result<(Legacy
     let (mut plan, mut report) = (Plan::default(), LegacyReport::default());
     report.schema = rows.schema.name();
     report.kept_as = rows.tables.iter().map(|table| format!("legacy_{table}")).collect();
-    let credentials =
-        Credentials::of(rows, &mut plan.findings, &mut report.carried, &mut report.tables);
+    let credentials = Credentials::of(rows, &mut plan.findings, &mut report.carried, &mut report.tables);
     let second = match rows.schema {
         LegacySchema::Tasks => {
             tasks::convert(rows, &credentials, &mut plan);
@@ -203,8 +204,7 @@ fn convert(rows: &LegacyRows, connectors: Option<&Connectors>) -> Result<(Legacy
             "actions"
         }
     };
-    let (env, manifest) =
-        (|_: &str| None, |name: &ConnectorName| connectors.manifests.get(name).cloned());
+    let (env, manifest) = (|_: &str| None, |name: &ConnectorName| connectors.manifests.get(name).cloned());
     let context =
         Context { env: &env, manifest: &manifest, connectors: &connectors.names, secrets: SecretsMode::Seal };
     let drafts = drafts::read(std::mem::take(&mut plan.groups), &context);
@@ -232,11 +232,12 @@ fn records(
     carried: &mut Vec<Carried>,
 ) -> Result<ChangeSet> {
     let mut changes = ChangeSet::default();
-    let mut note = |about: &About, to: String| {
-        match carried.iter_mut().find(|row| row.table == about.table && row.from == about.trn) {
-            Some(row) => row.to.push(to),
-            None => carried.push(Carried { table: about.table, from: about.trn.clone(), to: vec![to] }),
-        }
+    let mut note = |about: &About, to: String| match carried
+        .iter_mut()
+        .find(|row| row.table == about.table && row.from == about.trn)
+    {
+        Some(row) => row.to.push(to),
+        None => carried.push(Carried { table: about.table, from: about.trn.clone(), to: vec![to] }),
     };
     let mut connections: Vec<_> = drafts.connections.into_iter().collect();
     connections.sort_by_key(|(handle, _)| number(handle));
@@ -308,25 +309,61 @@ const COLUMNS: &[(&str, &[&str])] = &[
     (
         "connections",
         &[
-            "trn", "name", "authorization_type", "auth_params_encrypted", "auth_params_nonce", "auth_ref",
-            "default_headers_json", "default_query_params_json", "default_body_json", "network_config_json",
-            "timeout_config_json", "http_policy_json", "retry_policy_json", "key_version", "created_at",
-            "updated_at", "version", "connector", "config_json",
+            "trn",
+            "name",
+            "authorization_type",
+            "auth_params_encrypted",
+            "auth_params_nonce",
+            "auth_ref",
+            "default_headers_json",
+            "default_query_params_json",
+            "default_body_json",
+            "network_config_json",
+            "timeout_config_json",
+            "http_policy_json",
+            "retry_policy_json",
+            "key_version",
+            "created_at",
+            "updated_at",
+            "version",
+            "connector",
+            "config_json",
         ],
     ),
     (
         "tasks",
         &[
-            "trn", "name", "connection_trn", "api_endpoint", "method", "headers_json", "query_params_json",
-            "request_body_json", "timeout_config_json", "network_config_json", "http_policy_json",
-            "response_policy_json", "retry_policy_json", "created_at", "updated_at", "version",
+            "trn",
+            "name",
+            "connection_trn",
+            "api_endpoint",
+            "method",
+            "headers_json",
+            "query_params_json",
+            "request_body_json",
+            "timeout_config_json",
+            "network_config_json",
+            "http_policy_json",
+            "response_policy_json",
+            "retry_policy_json",
+            "created_at",
+            "updated_at",
+            "version",
         ],
     ),
     (
         "actions",
         &[
-            "trn", "connector", "name", "connection_trn", "config_json", "mcp_enabled", "mcp_overrides_json",
-            "created_at", "updated_at", "version",
+            "trn",
+            "connector",
+            "name",
+            "connection_trn",
+            "config_json",
+            "mcp_enabled",
+            "mcp_overrides_json",
+            "created_at",
+            "updated_at",
+            "version",
         ],
     ),
 ];

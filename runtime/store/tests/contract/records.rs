@@ -287,7 +287,7 @@ async fn deleted_versions_go_with_their_secrets_and_their_numbers_are_remembered
         })
         .await
         .unwrap();
-    assert_eq!(store.list_synced(&tenant).await.unwrap(), [synced.clone()]);
+    assert_eq!(store.list_synced(&tenant).await.unwrap(), std::slice::from_ref(&synced));
     let delete = async |trn: &str| {
         let trn = connection_trn(trn);
         let secrets = format!("connection/{}#", trn.short());
