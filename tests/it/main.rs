@@ -37,6 +37,7 @@ mod policy;
 mod private;
 mod proxy;
 mod readme;
+mod reference;
 mod reload;
 mod retry;
 mod roundtrip;
