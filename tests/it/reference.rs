@@ -15,6 +15,9 @@ Every field of a configuration file, made from the JSON Schema that editors use 
 `vault://mount/path#/key`. Every text may have `${VARIABLE}` and `${VARIABLE:default}` in it.
 ";
 
+/// What may stand in place of any value; HEAD says it once.
+const EVERYWHERE: [&str; 4] = ["secret", "variable", "null", "listed"];
+
 struct Page<'a> {
     defs: &'a Map<String, Value>,
     text: String,
@@ -33,7 +36,10 @@ impl<'a> Page<'a> {
     /// The fields of an object, wherever in `node` they stand.
     fn fields(&self, node: &'a Value) -> Option<&'a Map<String, Value>> {
         let own = node["properties"].as_object();
-        let referred = || self.fields(self.target(node)?.1);
+        let referred = || {
+            let (name, target) = self.target(node)?;
+            if EVERYWHERE.contains(&name) { None } else { self.fields(target) }
+        };
         let either = || node["anyOf"].as_array()?.iter().find_map(|one| self.fields(one));
         own.or_else(referred).or_else(either)
     }
@@ -43,7 +49,7 @@ impl<'a> Page<'a> {
         if let Some((name, target)) = self.target(node) {
             return match name {
                 "secret" => "secret".into(),
-                "variable" | "null" | "listed" => String::new(),
+                name if EVERYWHERE.contains(&name) => String::new(),
                 _ => self.kind(target),
             };
         }
@@ -91,7 +97,9 @@ impl<'a> Page<'a> {
         for (name, node) in new {
             let (mut kind, said) = (self.kind(node), self.said(node));
             if let Some(inner) = self.fields(node).filter(|inner| !inner.is_empty()) {
-                kind = format!("[{kind}](#{name})");
+                // The words it takes in place of an object are in its own table.
+                let kinds: Vec<_> = kind.split(" or ").filter(|kind| !kind.starts_with("one of")).collect();
+                kind = format!("[{}](#{name})", kinds.join(" or "));
                 if !self.seen.contains(name) {
                     self.seen.push(name.clone());
                     self.next.push_back((name.clone(), inner));
