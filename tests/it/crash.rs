@@ -43,8 +43,8 @@ async fn a1_killed_at_any_moment_it_is_before_or_after() {
     for (index, operation) in OPERATIONS.into_iter().enumerate() {
         killing.spawn(kill_often(operation, Random(seed.wrapping_add(index as u64) | 1), seed));
     }
-    let killed: usize = killing.join_all().await.into_iter().sum();
-    assert!(killed >= KILLS, "hardly any was killed while it ran: {killed}");
+    let killed = killing.join_all().await;
+    assert!(killed.iter().all(|killed| killed * 5 >= KILLS), "hardly any was killed while it ran: {killed:?}");
 }
 
 /// Kills one operation [`KILLS`] times; gives how often it had not ended by itself.
@@ -81,7 +81,7 @@ async fn kill_often(operation: Operation, mut random: Random, seed: u64) -> usiz
             found == before || found == after,
             "{name} was left between before and after, in round {round} of CRASH_SEED={seed}:\n{found:#?}"
         );
-        if round % 10 == 0 {
+        if round % 5 == 0 {
             let output = blocking(command(home.path(), args)).await;
             assert_eq!(output.status.code(), Some(0), "{name}, CRASH_SEED={seed}: {}", stderr(&output));
             assert_eq!(State::of(home.path()).await.content, after.content, "{name}, CRASH_SEED={seed}");

@@ -1,5 +1,7 @@
 //! Managing what is stored: export, list, show.
 
+use std::collections::HashSet;
+
 use openact_config::{
     Export, Format,
     age::{self, Keys},
@@ -15,7 +17,7 @@ use openact_store::{ActionFilter, ConnectionFilter, RunFilter};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::{OpenAct, find::find};
+use crate::{OpenAct, find::find, plan::some_of};
 
 /// A record of either kind.
 #[derive(Clone, Debug)]
@@ -82,6 +84,20 @@ impl OpenAct {
         connections.retain(|record| wanted(&record.trn.connector));
         let mut actions = self.list_actions(tenant, None, None).await?;
         actions.retain(|record| wanted(&record.trn.connector));
+        for connector in connectors {
+            let is_stored = connections.iter().any(|record| record.trn.connector == *connector);
+            if !is_stored && !self.0.catalog.names(&self.0).await?.contains(connector) {
+                self.0.catalog.connector(&self.0, connector).await?;
+            }
+        }
+        // A file has one version of each: the latest.
+        let latest: HashSet<&ConnectionTrn> = connections.iter().map(|record| &record.trn).collect();
+        let earlier = actions.iter().filter(|action| !latest.contains(&action.connection));
+        let earlier: Vec<String> = earlier.map(|action| action.trn.short()).collect();
+        if !earlier.is_empty() {
+            let names = some_of(&earlier);
+            tracing::warn!("over an earlier version of their connection, and over the latest in what is written: {names}");
+        }
         Ok(Export { connections, actions, ..Export::default() })
     }
 

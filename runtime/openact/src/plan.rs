@@ -17,7 +17,7 @@ use openact_core::{
     secret::{SecretRef, SecretString},
     trn::{RecordKind, RecordTrn},
 };
-use openact_store::{ChangeSet, Kind, NewSecret, Store};
+use openact_store::{ActionFilter, ChangeSet, Kind, NewSecret, Store};
 use serde_json::Value;
 
 use crate::import::Versioning;
@@ -128,9 +128,12 @@ pub(crate) async fn plan(
     for draft in &document.connections {
         planner.connection(draft);
     }
-    for draft in &document.actions {
-        planner.action(draft)?;
+    let failed: Vec<Error> =
+        document.actions.iter().filter_map(|draft| planner.action(draft).err()).collect();
+    if let Some(error) = openact_config::together(failed) {
+        return Err(error);
     }
+    planner.note_what_stays(store).await?;
     Ok(planner.done)
 }
 
@@ -302,6 +305,32 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Actions that are not in the document go on over the connection version they have, which is for a person to know.
+    async fn note_what_stays(&mut self, store: &Store) -> Result<()> {
+        let changed: BTreeSet<&ConnectorName> =
+            self.done.changes.connections.iter().map(|record| &record.trn.connector).collect();
+        let mut stay: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for connector in changed {
+            let filter = ActionFilter {
+                connector: Some(connector.clone()),
+                latest_only: true,
+                ..Default::default()
+            };
+            for action in store.find_actions(self.tenant, &filter).await? {
+                let now = self.connections.get(&key(&action.connection));
+                let is_left = now.is_some_and(|now| *now != action.connection);
+                if is_left && !self.done.over.contains_key(&key(&action.trn)) {
+                    stay.entry(action.connection.short()).or_default().push(action.trn.short());
+                }
+            }
+        }
+        self.done.plan.notes.extend(stay.into_iter().map(|(connection, actions)| {
+            let (are, names) = (if actions.len() == 1 { "stays" } else { "stay" }, some_of(&actions));
+            format!("{names} {are} over {connection}; import with their file to have them follow")
+        }));
+        Ok(())
+    }
+
     /// The connection version an action of the document runs over: the document's, else the latest stored one.
     fn connection_of(&self, draft: &ActionDraft) -> Result<ConnectionTrn> {
         let key = (draft.connector.clone(), draft.connection.clone());
@@ -368,6 +397,14 @@ pub(crate) fn rename_secrets(config: &mut JsonObject, name: &dyn Fn(&str) -> Str
         }
     }
     config.values_mut().for_each(|value| walk(value, name));
+}
+
+/// Names for a message: all, or the first few and how many more.
+pub(crate) fn some_of(names: &[String]) -> String {
+    match names.split_at_checked(5) {
+        Some((first, rest)) if !rest.is_empty() => format!("{} and {} more", first.join(", "), rest.len()),
+        _ => names.join(", "),
+    }
 }
 
 fn differing_keys(new: &JsonObject, old: &JsonObject) -> Vec<String> {
