@@ -428,3 +428,41 @@ fn prune_keeps_the_latest_versions_and_what_they_use() {
     assert_eq!(secrets("other").len(), 5);
     assert_eq!(home.json(&["prune", "--keep", "2"])["summary"], json!({"deleted": 0}));
 }
+
+#[test]
+fn actions_of_other_files_stay_where_they_are_and_are_named() {
+    let home = Home::new();
+    let connection = |url: &str| json!({"connectors": {"http": {"connections": {"c": {"base_url": url}}}}});
+    home.write("connection.json", &connection("http://one.example"));
+    home.write("action.json", &json!({"connectors": {"http": {"actions": {"a": {"connection": "c"}}}}}));
+    assert!(home.json(&["import", "connection.json", "action.json"])["notes"].is_null());
+    home.write("connection.json", &connection("http://two.example"));
+    let notes = home.json(&["import", "connection.json"])["notes"].clone();
+    let note = notes[0].as_str().unwrap();
+    assert!(note.contains("http/a@v1 stays over http/c@v1"), "{note}");
+    let exported = home.output(&["export"]);
+    assert!(
+        stderr(&exported).contains("over the latest in what is written: http/a@v1"),
+        "{}",
+        stderr(&exported)
+    );
+    home.json(&["import", "connection.json", "action.json"]);
+    assert!(!stderr(&home.output(&["export"])).contains("earlier version"));
+    // What is not there to be exported is told apart from what is only empty.
+    assert_fails(
+        "first",
+        &home.output(&["export", "--connector", "htp"]),
+        4,
+        &["'htp'", "did you mean 'http'"],
+    );
+}
+
+#[test]
+fn every_connection_that_is_not_there_is_told() {
+    let home = Home::new();
+    home.write(
+        "a.json",
+        &json!({"connectors": {"http": {"actions": {"a": {"connection": "x"}, "b": {"connection": "y"}}}}}),
+    );
+    assert_fails("first", &home.output(&["import", "a.json"]), 3, &["connection 'x'", "connection 'y'"]);
+}
