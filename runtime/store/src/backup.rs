@@ -188,6 +188,7 @@ async fn connect(path: &Path, place: &str) -> Result<SqliteConnection> {
         .filename(path)
         .create_if_missing(false)
         .foreign_keys(true)
+        .pragma("trusted_schema", "OFF")
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(SQLITE_BUSY_TIMEOUT)
         .disable_statement_logging()
@@ -298,7 +299,11 @@ fn read_copy(from: &Path, database: &Path, draft: &Draft) -> Result<()> {
     if fs::canonicalize(from).ok().is_some_and(|from| fs::canonicalize(database).is_ok_and(|to| from == to)) {
         return refused("is the database itself");
     }
-    if fs::metadata(with_suffix(from, "-wal")).is_ok_and(|log| log.len() > 0) {
+    // What a killed process left undone is in the second: the file alone is half of a change.
+    if ["-wal", "-journal"]
+        .iter()
+        .any(|log| fs::metadata(with_suffix(from, log)).is_ok_and(|log| log.len() > 0))
+    {
         return refused("is a database in use: its latest changes are in a file beside it");
     }
     let mut source = fs::File::open(from).map_err(|error| unreadable(from, &error))?;

@@ -36,6 +36,7 @@ pub mod prune;
 mod rotation;
 mod rows;
 pub mod runs;
+mod schema;
 pub mod seal;
 pub mod secrets;
 pub mod synced;

@@ -6,6 +6,7 @@
 //! | our `application_id`, exactly the embedded migrations | current |
 //! | our `application_id`, the first few of them | older: `openact migrate` |
 //! | our `application_id`, one that is not embedded, or one that differs | newer or altered: refused |
+//! | our `application_id`, a trigger, view or table that they do not make | altered: refused, see [`crate::schema`] |
 //! | tables, another `application_id` or none | foreign: refused; the earlier OpenAct's is for [`crate::legacy`] |
 //!
 //! Invariant: all missing migrations are applied in one transaction that first looks again, so that a killed process
@@ -22,7 +23,7 @@ use sqlx::{
     migrate::{Migration, Migrator},
 };
 
-use crate::{failure, legacy};
+use crate::{failure, legacy, schema::Schema};
 
 /// The migrations of this version.
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/sqlite");
@@ -67,9 +68,10 @@ pub(crate) async fn state(
         (APPLICATION_ID, 1..) => {}
         _ => return Err(foreign(connection, place).await),
     }
+    let schema = Schema::read(connection, place).await?;
     let applied: Vec<(i64, Vec<u8>, bool)> =
         match sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version")
-            .fetch_all(connection)
+            .fetch_all(&mut *connection)
             .await
         {
             // Its tables say it is ours, and the one that says how far it came is gone.
@@ -93,11 +95,9 @@ pub(crate) async fn state(
             return Err(refused(place, &what, "restore it from a backup, or name another file"));
         }
     }
-    let missing: Vec<String> = known
-        .iter()
-        .filter(|migration| !applied.iter().any(|row| row.0 == migration.version))
-        .map(name)
-        .collect();
+    let has = |migration: &&Migration| applied.iter().any(|row| row.0 == migration.version);
+    schema.check(connection, place, known.iter().filter(has)).await?;
+    let missing: Vec<String> = known.iter().filter(|migration| !has(migration)).map(name).collect();
     Ok(if missing.is_empty() { SchemaState::Current } else { SchemaState::Older(missing) })
 }
 

@@ -71,6 +71,7 @@ impl Pools {
     pub(crate) fn prepare(url: &StoreUrl, busy_timeout: Duration) -> Result<Self> {
         let options = SqliteConnectOptions::new()
             .foreign_keys(true)
+            .pragma("trusted_schema", "OFF")
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(busy_timeout)
             .disable_statement_logging();

@@ -199,9 +199,11 @@ async fn a2_foreign_newer_damaged_and_truncated_copies_are_refused() {
     fs::write(&file, "text ".repeat(2000)).unwrap();
     assert!(refusal(&file).await.message.contains("is not a SQLite database"));
     fs::write(&file, &whole).unwrap();
-    fs::write(file.with_file_name("copy.db-wal"), "x").unwrap();
-    assert!(refusal(&file).await.message.contains("in use"));
-    fs::remove_file(file.with_file_name("copy.db-wal")).unwrap();
+    for log in ["copy.db-wal", "copy.db-journal"] {
+        fs::write(file.with_file_name(log), "x").unwrap();
+        assert!(refusal(&file).await.message.contains("in use"), "{log}");
+        fs::remove_file(file.with_file_name(log)).unwrap();
+    }
 
     for (sql, part) in [
         ("PRAGMA application_id = 7", "not OpenAct's"),
@@ -221,6 +223,62 @@ async fn a2_foreign_newer_damaged_and_truncated_copies_are_refused() {
         let error = refusal(&file).await;
         assert!(error.message.contains(part), "{part}: {error:?}");
     }
+}
+
+#[tokio::test]
+async fn a2_a_copy_with_a_schema_of_somebody_elses_is_refused_and_not_opened() {
+    let endless = "AS WITH RECURSIVE n(version) AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT version, x'00' AS checksum, 1 AS success FROM n";
+    for (sql, part) in [
+        (
+            "CREATE TRIGGER t AFTER INSERT ON connections BEGIN UPDATE connections SET config_json = replace(config_json, 'api', 'evil'); END",
+            "trigger 't' of 'connections'",
+        ),
+        (
+            "CREATE TRIGGER legacy_t AFTER INSERT ON connections BEGIN DELETE FROM actions; END",
+            "trigger 'legacy_t'",
+        ),
+        (
+            "CREATE TABLE legacy_x (x TEXT REFERENCES connections (trn) ON DELETE CASCADE);
+             CREATE TRIGGER t AFTER DELETE ON legacy_x BEGIN DELETE FROM secrets; END",
+            "refers to one of this OpenAct",
+        ),
+        ("CREATE VIEW v AS SELECT 1", "view 'v'"),
+        ("CREATE VIEW legacy_v AS SELECT 1", "view 'legacy_v'"),
+        ("CREATE TABLE other (x TEXT)", "table 'other'"),
+        ("CREATE UNIQUE INDEX once ON secrets (name)", "index 'once'"),
+        ("ALTER TABLE settings ADD COLUMN x TEXT", "table 'settings'"),
+        (
+            "DROP TRIGGER actions_match_their_connection_insert",
+            "lacks what makes 'CREATE TRIGGER actions_match",
+        ),
+        (
+            &*format!("DROP TABLE _sqlx_migrations; CREATE VIEW _sqlx_migrations {endless}"),
+            "view '_sqlx_migrations'",
+        ),
+    ] {
+        let (_folder, file) = elsewhere();
+        let place = Place::new();
+        let store = place.open().await;
+        store.backup(&file).await.unwrap();
+        store.close().await.unwrap();
+        fs::rename(&file, place.path()).unwrap();
+        place.sql(sql).await.unwrap();
+        let opened = Store::open(&StoreUrl::file(place.path()), key(1), RunWrites::Grouped).await;
+        let error = opened.err().unwrap_or_else(|| panic!("{sql}: it opened"));
+        assert!(error.message.contains(part) && error.hint.is_some(), "{error:?}");
+        fs::rename(place.path(), &file).unwrap();
+        assert!(refusal(&file).await.message.contains(part), "{part}");
+    }
+}
+
+#[tokio::test]
+async fn a2_tables_of_an_earlier_openact_and_statistics_are_no_alteration() {
+    let place = Place::new();
+    place.open().await.close().await.unwrap();
+    let sql = "CREATE TABLE legacy_x (x TEXT PRIMARY KEY); CREATE INDEX by_x ON legacy_x (x); ANALYZE;
+        CREATE TRIGGER t AFTER UPDATE ON legacy_x BEGIN DELETE FROM legacy_x; END";
+    place.sql(sql).await.unwrap();
+    place.open().await.close().await.unwrap();
 }
 
 #[tokio::test]

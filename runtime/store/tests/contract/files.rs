@@ -95,7 +95,13 @@ async fn foreign_newer_and_older_databases_are_refused_and_not_touched() {
 
     let older = Place::new();
     older.open().await.close().await.unwrap();
-    older.sql("DELETE FROM _sqlx_migrations").await.unwrap();
+    older
+        .sql(
+            "DROP TRIGGER connections_retire; DROP TRIGGER actions_retire; DROP TABLE synced;
+             DROP TABLE retired_versions; DELETE FROM _sqlx_migrations WHERE version = 4",
+        )
+        .await
+        .unwrap();
     let error = refusal(&older).await;
     assert_clean(&error, "older OpenAct");
     assert_eq!(error.hint.as_deref(), Some("run: openact migrate"));
