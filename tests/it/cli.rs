@@ -575,3 +575,23 @@ async fn completions_know_the_commands() {
     let help = run(home.path(), &["completions", "--help"]).await;
     assert!(stdout(&help).contains(".config/fish/completions"), "{help:?}");
 }
+
+#[tokio::test]
+async fn a_command_that_only_reads_makes_no_database() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("typo.db");
+    let url = format!("sqlite://{}", file.display());
+    for args in [
+        ["list", "actions"].as_slice(),
+        &["audit", "verify"],
+        &["export"],
+        &["show", "http/x"],
+        &["backup", "copy.db"],
+        &["prune"],
+        &["secret", "list"],
+    ] {
+        let output = run(home.path(), &[args, &["--db", &url]].concat()).await;
+        assert_fails(TOKEN, &output, 4, &["there is no database at", "typo.db", "--db"]);
+        assert!(!file.exists(), "{args:?}");
+    }
+}

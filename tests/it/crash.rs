@@ -44,7 +44,10 @@ async fn a1_killed_at_any_moment_it_is_before_or_after() {
         killing.spawn(kill_often(operation, Random(seed.wrapping_add(index as u64) | 1), seed));
     }
     let killed = killing.join_all().await;
-    assert!(killed.iter().all(|killed| killed * 5 >= KILLS), "hardly any was killed while it ran: {killed:?}");
+    assert!(
+        killed.iter().all(|killed| killed * 5 >= KILLS),
+        "hardly any was killed while it ran: {killed:?}"
+    );
 }
 
 /// Kills one operation [`KILLS`] times; gives how often it had not ended by itself.

@@ -34,6 +34,16 @@ impl App {
         self.openact.get_or_try_init(|| async { builder().store(self.settings.store()?).build().await }).await
     }
 
+    /// OpenAct over a database for a command that only reads one: where a name was mistyped, it makes none.
+    pub(crate) async fn stored(&self) -> Result<&OpenAct> {
+        let url: openact::StoreUrl = self.settings.store()?.parse()?;
+        match url.path().filter(|path| self.settings.names_a_store() && !path.exists()) {
+            None => self.openact().await,
+            Some(path) => Err(Error::not_found(format!("there is no database at {}", path.display()))
+                .hint("look at --db and OPENACT_DB; openact import, sync and migrate make one")),
+        }
+    }
+
     /// OpenAct without a database. A command uses either this or [`App::openact`].
     pub(crate) async fn without_database(&self, connectors: &[PathBuf]) -> Result<&OpenAct> {
         let builder = connectors.iter().fold(builder(), |builder, path| builder.connector_file(path));

@@ -68,6 +68,11 @@ impl Settings {
         }
     }
 
+    /// Whether a database was named, and not left to the default.
+    pub(crate) fn names_a_store(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// The database's URL.
     pub(crate) fn store(&self) -> openact::Result<String> {
         match &self.store {

@@ -96,7 +96,9 @@ impl OpenAct {
         let earlier: Vec<String> = earlier.map(|action| action.trn.short()).collect();
         if !earlier.is_empty() {
             let names = some_of(&earlier);
-            tracing::warn!("over an earlier version of their connection, and over the latest in what is written: {names}");
+            tracing::warn!(
+                "over an earlier version of their connection, and over the latest in what is written: {names}"
+            );
         }
         Ok(Export { connections, actions, ..Export::default() })
     }

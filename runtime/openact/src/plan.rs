@@ -311,11 +311,8 @@ impl Planner<'_> {
             self.done.changes.connections.iter().map(|record| &record.trn.connector).collect();
         let mut stay: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for connector in changed {
-            let filter = ActionFilter {
-                connector: Some(connector.clone()),
-                latest_only: true,
-                ..Default::default()
-            };
+            let filter =
+                ActionFilter { connector: Some(connector.clone()), latest_only: true, ..Default::default() };
             for action in store.find_actions(self.tenant, &filter).await? {
                 let now = self.connections.get(&key(&action.connection));
                 let is_left = now.is_some_and(|now| *now != action.connection);

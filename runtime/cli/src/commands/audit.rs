@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(crate) async fn audit(app: &App, command: Audit) -> Result<Output> {
-    let openact = app.openact().await?;
+    let openact = app.stored().await?;
     match command {
         Audit::List { limit } => {
             let entries = openact.list_audit(&app.settings.tenant, limit).await?;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(crate) async fn backup(app: &App, args: Backup) -> Result<Output> {
-    let report = app.openact().await?.backup(&args.file).await?;
+    let report = app.stored().await?.backup(&args.file).await?;
     let line = format!("wrote {} ({} bytes), verified\n", report.file.display(), report.bytes);
     Ok(Output::Lines(
         line + &audited(&report.audit),

@@ -13,7 +13,7 @@ use crate::{
 
 pub(crate) async fn export(app: &App, args: args::Export) -> Result<Output> {
     let format = format(&args, app.settings.format)?;
-    let (openact, tenant) = (app.openact().await?, &app.settings.tenant);
+    let (openact, tenant) = (app.stored().await?, &app.settings.tenant);
     if args.include_secrets {
         let keys = encrypted::keys_to_write(&args.recipient).await?;
         let text = openact.export_with_secrets(tenant, &args.connector, format, keys).await?;

@@ -14,7 +14,7 @@ pub(crate) async fn list(app: &App, args: args::List) -> Result<Output> {
     if args.connection.is_some() && !matches!(args.what, Listed::Actions) {
         return Err(Error::invalid_input("--connection narrows a list of actions only"));
     }
-    let openact = app.openact().await?;
+    let openact = app.stored().await?;
     Ok(Output::List(match args.what {
         Listed::Connectors => connector::list(openact, args.connector.as_ref()).await?,
         Listed::Connections => connections(app, openact, &args).await?,

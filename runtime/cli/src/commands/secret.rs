@@ -32,7 +32,7 @@ pub(crate) async fn secret(app: &App, command: Secret) -> Result<Output> {
             openact.set_secret(tenant, &args.name, &value).await?;
             Ok(Output::Lines(format!("set {}\n", args.name), json!({ "set": args.name.as_str() })))
         }
-        Secret::List => Ok(Output::List(list::secrets(app, app.openact().await?, None).await?)),
+        Secret::List => Ok(Output::List(list::secrets(app, app.stored().await?, None).await?)),
         Secret::Delete { name, force } => {
             app.openact().await?.delete_secret(tenant, &name, force).await?;
             Ok(Output::Lines(format!("deleted {name}\n"), json!({ "deleted": name.as_str() })))
