@@ -311,6 +311,85 @@ async fn the_commands_of_the_guide() {
     }
 }
 
+#[tokio::test]
+async fn text_that_looks_like_a_reference_is_text_and_an_object_is_not_carried() {
+    let one = upstream().await;
+    let database = Database::new(TASKS).await;
+    let key =
+        |value: &str| json!({"api_key_auth_parameters": {"api_key_name": "X-Key", "api_key_value": value}});
+    let text = "vault://secret/app#/token";
+    for (id, value, more) in [
+        ("vault", text, json!({})),
+        ("torn", "VAULT://${HOME}", json!({"default_headers_json": [{"key": "X-V", "value": text}]})),
+        ("file", "k", json!({"network_config_json": {"tls": {"custom_ca_pem": {"$file": "/etc/hostname"}}}})),
+        (
+            "proxy",
+            "k",
+            json!({"network_config_json": {"proxy_url": "http://u:vault%3A%2F%2Fsecret%2Fapp@127.0.0.1:1"}}),
+        ),
+    ] {
+        database.insert("connections", connection(id, "api_key", key(value), more)).await;
+        database.insert("tasks", task(id, id, "GET", &format!("{}/{id}", one.url()), json!({}))).await;
+    }
+    let report = database.migrated(&[]).await;
+    for id in ["file", "proxy"] {
+        for kind in ["connection", "task"] {
+            let lost = columns(&report, &format!("{kind}/{id}"), "row_not_carried");
+            assert_eq!(lost.len(), 1, "{kind}/{id}: {:#?}", findings(&report));
+        }
+    }
+    assert!(columns(&report, "task/torn", "row_not_carried").is_empty(), "{:#?}", findings(&report));
+    let openact = database.openact().await;
+    for (action, headers) in
+        [("vault", json!({"x-key": text})), ("torn", json!({"x-key": "VAULT://${HOME}", "x-v": text}))]
+    {
+        let Execution { result, .. } = openact.execute(request("default", action, json!({}))).await;
+        result.unwrap_or_else(|error| panic!("{action}: {error:?}"));
+        assert_eq!(seen(one.received().last().unwrap())["headers"], headers);
+    }
+    openact.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn references_in_the_later_schema_are_not_carried_and_data_is() {
+    let one = upstream().await;
+    let database = Database::new(ACTIONS).await;
+    let row = |kind: &str, name: &str, config: Value| {
+        json!({"trn": format!("trn:openact:default:{kind}/http/{name}@v1"), "connector": "http", "name": name,
+            "config_json": config})
+    };
+    for (name, token) in [
+        ("env", json!({"$env": "HOME"})),
+        ("file", json!({"$file": "/etc/hostname"})),
+        ("text", json!("vault://secret/app#/token")),
+    ] {
+        let authorization = json!({"type": "bearer", "token": token});
+        let config = json!({"base_url": one.url(), "authorization": authorization});
+        database.insert("connections", row("connection", name, config)).await;
+        let mut action = row(
+            "action",
+            name,
+            json!({"method": "POST", "path": format!("/{name}"), "body": {"a": {"$env": "HOME"}, "b": "vault://a/b"}}),
+        );
+        action["connection_trn"] = format!("trn:openact:default:connection/http/{name}@v1").into();
+        database.insert("actions", action).await;
+    }
+    let report = database.migrated(&[]).await;
+    for name in ["env", "file"] {
+        let lost = columns(&report, &format!("connection/http/{name}@v1"), "row_not_carried");
+        assert_eq!(lost, [Some("config_json, authorization")].into(), "{:#?}", findings(&report));
+        assert_eq!(columns(&report, &format!("action/http/{name}@v1"), "row_not_carried"), [None].into());
+    }
+    let openact = database.openact().await;
+    assert_eq!(openact.list_connections(&Tenant::default(), None).await.unwrap().len(), 1);
+    let Execution { result, .. } = openact.execute(request("default", "http/text", json!({}))).await;
+    result.unwrap();
+    let sent = seen(one.received().last().unwrap());
+    assert_eq!(sent["headers"]["authorization"], "Bearer vault://secret/app#/token");
+    assert_eq!(sent["body"], json!({"a": {"$env": "HOME"}, "b": "vault://a/b"}));
+    openact.close().await.unwrap();
+}
+
 /// Rows of the schema of connections and actions.
 async fn later(database: &Database, one: &str) {
     let connection = |name: &str, config: Value| {

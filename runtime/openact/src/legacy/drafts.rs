@@ -5,7 +5,11 @@
 //!                       └── a mistake's line says which column it was
 //! ```
 //!
+//! The reader knows references to secrets; an earlier row knew none. A text that begins as one is marked while it is
+//! read, and is the same text afterwards; an object that looks like one is not carried.
+//!
 //! Invariant: one bad row costs no other row. What does not read as a whole is halved until the bad one stands alone.
+//! No draft refers to anything outside of its row.
 
 use std::collections::HashMap;
 
@@ -13,7 +17,10 @@ use openact_config::{ActionDraft, ConnectionDraft, Context, Document, Format, re
 use openact_core::{ConnectorName, Error};
 use serde_json::Value;
 
-use super::report::{About, Effect, Finding};
+use super::{
+    literals::{self, Mark},
+    report::{About, Effect, Finding},
+};
 
 /// Fields of a configuration entry, and the columns they come from.
 #[derive(Clone, Debug)]
@@ -62,19 +69,72 @@ impl Entry {
 
 /// Reads all of them.
 pub(super) fn read(groups: Vec<Group>, context: &Context<'_>) -> Drafts {
-    let mut reader = Reader { context, drafts: Drafts::default() };
+    let mut reader = Reader { context, mark: Mark::default(), drafts: Drafts::default() };
+    let groups = reader.without_references(groups);
     for batch in groups.chunks(BATCH) {
         reader.groups(batch);
     }
-    reader.drafts
+    reader.refuse_references_made(&groups);
+    let Reader { mark, mut drafts, .. } = reader;
+    mark.unmark(&mut drafts);
+    drafts
 }
 
 struct Reader<'a> {
     context: &'a Context<'a>,
+    mark: Mark,
     drafts: Drafts,
 }
 
 impl Reader<'_> {
+    /// `groups` without what holds a reference, and with every text marked that would be read as one.
+    fn without_references(&mut self, groups: Vec<Group>) -> Vec<Group> {
+        let mut kept = Vec::with_capacity(groups.len());
+        for mut group in groups {
+            if self.holds_reference(&group.connection) {
+                self.refuse_actions(&group.actions);
+                continue;
+            }
+            group.actions.retain(|action| !self.holds_reference(action));
+            for entry in std::iter::once(&mut group.connection).chain(&mut group.actions) {
+                entry.fields.iter_mut().for_each(|field| self.mark.mark(&mut field.value));
+            }
+            kept.push(group);
+        }
+        kept
+    }
+
+    fn holds_reference(&mut self, entry: &Entry) -> bool {
+        let found = entry.fields.iter().find(|field| literals::has_reference(field));
+        self.drafts.findings.extend(found.map(|field| reference(entry, Some(&field.column))));
+        found.is_some()
+    }
+
+    /// What became a reference only as it was read, such as the password within the URL of a proxy.
+    fn refuse_references_made(&mut self, groups: &[Group]) {
+        for group in groups {
+            let handle = &group.connection.handle;
+            if self.drafts.connections.get(handle).is_some_and(|draft| literals::refers(&draft.config)) {
+                self.drafts.connections.remove(handle);
+                self.drafts.findings.push(reference(&group.connection, None));
+                let mut lost = |action: &&Entry| self.drafts.actions.remove(&action.handle).is_some();
+                let lost: Vec<Entry> = group.actions.iter().filter(&mut lost).cloned().collect();
+                self.refuse_actions(&lost);
+            }
+            for action in &group.actions {
+                if self
+                    .drafts
+                    .actions
+                    .get(&action.handle)
+                    .is_some_and(|draft| literals::refers(&draft.config))
+                {
+                    self.drafts.actions.remove(&action.handle);
+                    self.drafts.findings.push(reference(action, None));
+                }
+            }
+        }
+    }
+
     fn groups(&mut self, groups: &[Group]) {
         let all: Vec<(&Group, &[Entry])> = groups.iter().map(|group| (group, &group.actions[..])).collect();
         match (self.document(&all), groups) {
@@ -95,11 +155,7 @@ impl Reader<'_> {
             let problems = attributed(&group.connection, problems);
             if !self.spare(&mut group.connection, &problems) {
                 self.refuse(&group.connection, problems);
-                for action in &group.actions {
-                    let advice = "mend the connection and import both from a file";
-                    let why = "its connection is not carried";
-                    self.drafts.findings.push(action.about.row(why, advice));
-                }
+                self.refuse_actions(&group.actions);
                 return;
             }
         }
@@ -161,6 +217,13 @@ impl Reader<'_> {
         true
     }
 
+    fn refuse_actions(&mut self, actions: &[Entry]) {
+        for action in actions {
+            let advice = "mend the connection and import both from a file";
+            self.drafts.findings.push(action.about.row("its connection is not carried", advice));
+        }
+    }
+
     fn refuse(&mut self, entry: &Entry, problems: Vec<Problem>) {
         for problem in problems {
             let advice = format!("{}; import it from a file, mended", problem.hint);
@@ -174,6 +237,12 @@ impl Reader<'_> {
         read_text("earlier database", &file.text, Format::Json, self.context)
             .map_err(|error| file.problems(&error))
     }
+}
+
+fn reference(entry: &Entry, column: Option<&str>) -> Finding {
+    let why = "it looks like a reference to a secret, which no earlier OpenAct read; today it would be sent";
+    let advice = "import it from a file, where a reference is meant as one";
+    entry.about.finding(column, Effect::RowNotCarried, why, advice)
 }
 
 /// Something the reader of files does not accept.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Read in this order: [`report`] (what is said), `tasks` and `actions` (the two schemas), `fields` and `sent` (what a
-//! row did), `credentials`, `names`, `drafts` (through the reader of files).
+//! row did), `credentials`, `names`, `drafts` (through the reader of files), `literals` (no text becomes a reference).
 //!
 //! Invariant: what is carried sends what it sent before; what does not, is in the report.
 
@@ -14,6 +14,7 @@ mod actions;
 mod credentials;
 mod drafts;
 mod fields;
+mod literals;
 mod names;
 pub mod report;
 mod sent;
