@@ -9,7 +9,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use openact::{ErrorCode, Format, OpenAct, Tenant};
+use openact::{ErrorCode, Format, NewHosts, OpenAct, Tenant};
 use serde_json::{Value, json};
 use support::{
     command::{openact, stderr, stdout},
@@ -428,6 +428,7 @@ async fn c1_one_s_own_template_is_installed_used_exported_and_removed() {
     assert_eq!(inspected["template"]["operations"]["greet"]["path"], "/greet/{name}");
     let installed = succeeds(home, &["connector", "install", &template, "--format", "table"]).await;
     assert!(installed.starts_with("installed acme 1.0.0 (sha256:"), "{installed}");
+    assert!(installed.contains("\nreaches {{base_url}}\n"), "{installed}");
     let listed = succeeds(home, &["connector", "list", "--format", "table"]).await;
     let row = listed.lines().find(|line| line.starts_with("acme ")).unwrap();
     assert_eq!(row.split_whitespace().take(4).collect::<Vec<_>>(), ["acme", "1.0.0", "installed", "http"]);
@@ -469,6 +470,33 @@ async fn c1_one_s_own_template_is_installed_used_exported_and_removed() {
     let other = write("other.yaml", &ACME.replace("name: acme", "name: other"));
     succeeds(home, &["connector", "install", &other]).await;
     succeeds(home, &["connector", "remove", "other"]).await;
+}
+
+#[tokio::test]
+async fn a_newer_template_does_not_take_stored_secrets_to_other_hosts() {
+    let openact = memory(&[]).build().await.unwrap();
+    let of = |base_url: &str| {
+        let parameter = "  - { name: base_url, required: true, format: uri }\n";
+        ACME.replace(parameter, "").replace("{{base_url}}", base_url)
+    };
+    let install = async |text: String, hosts| openact.install_template("acme.yaml", &text, hosts).await;
+    install(of("https://good.example/v1"), NewHosts::Refuse).await.unwrap();
+    // While nothing is stored there is nothing to take away.
+    install(of("https://elsewhere.example"), NewHosts::Refuse).await.unwrap();
+    install(of("https://good.example/v1"), NewHosts::Refuse).await.unwrap();
+    let text = json!({"connections": {"c": {"kind": "acme", "key": CANARY}}}).to_string();
+    openact.import_text("c.json", &text, Format::Json, &Default::default()).await.unwrap();
+    let error = install(of("https://evil.example/v1"), NewHosts::Refuse).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Conflict);
+    for part in ["https://good.example", "https://evil.example", "acme/c"] {
+        assert!(error.message.contains(part), "{error}");
+    }
+    assert!(error.hint.as_ref().unwrap().contains("--allow-new-hosts"), "{error:?}");
+    let reaches = async || openact.connector_info(&"acme".parse().unwrap()).await.unwrap().reaches.unwrap();
+    assert_eq!(reaches().await, ["https://good.example/v1"]);
+    install(of("https://good.example/v2"), NewHosts::Refuse).await.unwrap();
+    install(of("https://evil.example"), NewHosts::Allow).await.unwrap();
+    assert_eq!(reaches().await, ["https://evil.example"]);
 }
 
 #[tokio::test]
@@ -552,7 +580,8 @@ async fn the_documentation_tells_the_truth() {
     };
     let builder = memory(&[("GITHUB_TOKEN", CANARY)]).config_text(block("## Using one"), Format::Yaml);
     let openact = builder.build().await.unwrap();
-    let info = openact.install_template("acme.yaml", &block("## Writing one")).await.unwrap();
+    let info =
+        openact.install_template("acme.yaml", &block("## Writing one"), NewHosts::Refuse).await.unwrap();
     assert_eq!(info.reaches.unwrap(), ["https://eu.acme.example/v1"]);
     for info in openact.list_connectors().await.unwrap().iter().filter(|info| info.template.is_some()) {
         let name = info.manifest.name.as_str();

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::{
     OpenAct, Shared,
-    template::{self, Kind},
+    template::{self, Kind, NewHosts},
 };
 
 /// See the module.
@@ -232,11 +232,12 @@ impl OpenAct {
         Kind::component(Arc::new(connector)).info(ConnectorSource::File)
     }
 
-    /// Installs a component file, or a template's (`.yaml`).
+    /// Installs a component file, or a template's (`.yaml`). `hosts` is for a template alone.
     pub async fn install_connector_file(
         &self,
         path: &Path,
         grants: Vec<Capability>,
+        hosts: NewHosts,
     ) -> Result<ConnectorInfo> {
         if template::is_template_file(path) {
             if !grants.is_empty() {
@@ -244,7 +245,8 @@ impl OpenAct {
                     "a template asks for nothing: it has what its connector has",
                 ));
             }
-            return self.install_template(&path.display().to_string(), &template::read_file(path)?).await;
+            let text = template::read_file(path)?;
+            return self.install_template(&path.display().to_string(), &text, hosts).await;
         }
         self.install_connector(read_component(path)?, grants)
             .await

@@ -77,6 +77,7 @@ pub use openact_store::{
 };
 pub use plan::{Change, ChangeStatus, Plan};
 pub use sync::SyncOptions;
+pub use template::NewHosts;
 pub use watch::Watch;
 
 /// A JSON result, kept as the text the connector returned.

@@ -4,24 +4,36 @@
 //! Invariant: everything after that knows components alone, so that a template can do nothing that a configuration by hand
 //! could not.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use openact_config::template::{Base, Bases, Template};
 use openact_core::{
     ConnectorName, Error, Result, Timestamp,
     action::ActionRecord,
-    connection::{ConnectionRecord, connection_schema},
+    connection::{ConnectionParts, ConnectionRecord, connection_schema},
     limits::TEMPLATE_BYTES_MAX,
     manifest::{ComponentDigest, Manifest},
+    policy::Origin,
     schema::Schema,
 };
 use openact_engine::Connector;
 use openact_store::{ConnectorRecord, connectors::digest_of};
+use url::Url;
 
 use crate::{
     ConnectorInfo, ConnectorSource, OpenAct, Shared,
     catalog::{refuse_bundled_name, unreadable},
 };
+
+/// What becomes of a template under whose name connections are stored that it would lead to other hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NewHosts {
+    /// It is refused: it would be sent the secrets that were given to another one.
+    #[default]
+    Refuse,
+    /// It takes the place of the earlier one.
+    Allow,
+}
 
 /// See the module.
 pub(crate) struct Kind {
@@ -96,6 +108,21 @@ impl Kind {
         )
     }
 
+    /// The connector and the origins that a connection leads to, those of tokens included, after the one its credential
+    /// goes to; none if it cannot be used.
+    fn leads_to(&self, record: &ConnectionRecord) -> Option<(ConnectorName, Vec<String>)> {
+        let base = self.component.manifest();
+        let expanded = self.expand_connection(record.clone()).ok()?;
+        let first = ConnectionParts::of(&expanded.config, base).ok()?.credential_origin;
+        let mut origins: Vec<String> = first.iter().map(ToString::to_string).collect();
+        let urls = openact_config::template::urls(&expanded.config, base);
+        let others: BTreeSet<String> = urls.iter().map(|url| origin(url)).collect();
+        origins.extend(
+            others.into_iter().filter(|other| first.as_ref().is_none_or(|first| first.to_string() != *other)),
+        );
+        Some((base.name.clone(), origins))
+    }
+
     pub(crate) fn info(&self, source: ConnectorSource) -> Result<ConnectorInfo> {
         let template = self.template.as_ref();
         Ok(ConnectorInfo {
@@ -111,10 +138,13 @@ impl Kind {
 
 impl OpenAct {
     /// Checks a template and keeps it in the store, in place of an earlier one of the same name. `name` stands for the file
-    /// in messages.
-    pub async fn install_template(&self, name: &str, text: &str) -> Result<ConnectorInfo> {
+    /// in messages. Refused if stored connections would send what they hold to other hosts, unless that is allowed.
+    pub async fn install_template(&self, name: &str, text: &str, hosts: NewHosts) -> Result<ConnectorInfo> {
         let kind = read(&self.0, name, text).await?;
         refuse_bundled_name(&kind.manifest.name)?;
+        if hosts == NewHosts::Refuse {
+            self.refuse_new_hosts(&kind).await?;
+        }
         let record = ConnectorRecord {
             name: kind.manifest.name.clone(),
             version: kind.manifest.version.clone(),
@@ -127,6 +157,43 @@ impl OpenAct {
         self.0.forget_connectors();
         kind.info(ConnectorSource::Installed)
     }
+
+    /// What a connection holds was given to the hosts of the template as it was then.
+    async fn refuse_new_hosts(&self, new: &Kind) -> Result<()> {
+        let name = &new.manifest.name;
+        let records = self.0.store.connections_of(name).await?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        let old = self.0.catalog.connector(&self.0, name).await.ok();
+        for record in records {
+            let Some(after) = new.leads_to(&record) else { continue };
+            let before = old.as_ref().and_then(|old| old.leads_to(&record));
+            if before.as_ref() == Some(&after) {
+                continue;
+            }
+            let (before, after) =
+                (before.map_or_else(|| "nowhere".to_owned(), |to| listed(&to)), listed(&after));
+            return Err(Error::conflict(format!(
+                "{} leads to {before}; with this template in place of the earlier '{name}' it and its secrets would go to \
+                 {after}",
+                record.trn.short()
+            ))
+            .hint("give the template another name, or allow it with --allow-new-hosts")
+            .details(serde_json::json!({ "connection": record.trn.to_string(), "old": before, "new": after })));
+        }
+        Ok(())
+    }
+}
+
+/// Of a URL; all of it if it has none.
+fn origin(url: &str) -> String {
+    let origin = Url::parse(url).ok().as_ref().and_then(Origin::of);
+    origin.map_or_else(|| url.to_owned(), |origin| origin.to_string())
+}
+
+fn listed((base, origins): &(ConnectorName, Vec<String>)) -> String {
+    format!("{} (by {base})", if origins.is_empty() { "no URL".to_owned() } else { origins.join(", ") })
 }
 
 /// Reads and checks a template; everything that is wrong with it is in the error.

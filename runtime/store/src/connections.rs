@@ -61,6 +61,18 @@ impl Store {
         rows.into_iter().map(ConnectionRow::record).collect()
     }
 
+    /// Every version of the connections of a connector, of all tenants: who replaces the connector answers for them.
+    pub async fn connections_of(&self, connector: &ConnectorName) -> Result<Vec<ConnectionRecord>> {
+        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+        query.push(" WHERE connector = ").push_bind(connector.to_string()).push(" ORDER BY trn");
+        let rows: Vec<ConnectionRow> = query
+            .build_query_as()
+            .fetch_all(&self.0.readers)
+            .await
+            .map_err(self.failed("read connections"))?;
+        rows.into_iter().map(ConnectionRow::record).collect()
+    }
+
     /// The latest versions of those of `names` that there are.
     pub async fn latest_connections(
         &self,

@@ -206,14 +206,7 @@ impl Template {
         let said =
             left.map(|parameter| (parameter.name.clone(), format!("{{{{{}}}}}", parameter.name).into()));
         let connection = Filler::new(&self.parameters, &said.collect())?.object(&self.connection)?;
-        let schema = openact_core::connection::connection_schema(base);
-        let mut found = Vec::new();
-        fill::texts(&connection, &SchemaView::new(&schema), &mut |view, text| {
-            if view.has_format("uri") {
-                found.push(text.to_owned());
-            }
-        });
-        Ok(found)
+        Ok(urls(&connection, base))
     }
 
     /// The template as it was written, for people.
@@ -308,6 +301,18 @@ impl TemplateOperation {
         }
         derived
     }
+}
+
+/// The URLs in a connection of a connector with code, those of tokens included.
+pub fn urls(connection: &JsonObject, base: &Manifest) -> Vec<String> {
+    let schema = openact_core::connection::connection_schema(base);
+    let mut found = Vec::new();
+    fill::texts(connection, &SchemaView::new(&schema), &mut |view, text| {
+        if view.has_format("uri") {
+            found.push(text.to_owned());
+        }
+    });
+    found
 }
 
 fn parsed(file: &str, text: &str) -> Result<Value> {
