@@ -67,21 +67,63 @@ async fn roll_back(pools: &Pools, with_backup: bool) -> Result<RolledBack> {
     Ok(RolledBack { backup, tables, runs: runs.unsigned_abs() })
 }
 
+/// The names of the tables that are dropped but not yet overwritten everywhere.
+const DROPPED: &str = "legacy_dropped";
+
 async fn drop_all(pools: &Pools) -> Result<Vec<String>> {
     let failed = |error| failure::explain(&pools.place, "drop the earlier tables", error);
     sqlx::query("PRAGMA secure_delete = ON").fetch_all(&pools.writer).await.map_err(failed)?;
+    let tables = match dropped_before(pools).await.map_err(failed)? {
+        Some(tables) => tables,
+        None => drop_tables(pools).await?,
+    };
+    // Pages that were free before hold older states of the rows, and so does the write-ahead log.
+    sqlx::query("VACUUM").execute(&pools.writer).await.map_err(failed)?;
+    let (busy, _, _): (i64, i64, i64) =
+        sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&pools.writer).await.map_err(failed)?;
+    if busy != 0 {
+        let place = &pools.place;
+        return Err(Error::store_unavailable(format!(
+            "the earlier tables of database {place} are dropped, but what they held is still in its file: another process is using it"
+        ))
+        .hint("stop every other process that uses the database, then run openact migrate --drop-legacy again"));
+    }
+    alter(&mut *pools.writer.acquire().await.map_err(failed)?, format!("DROP TABLE {DROPPED}"))
+        .await
+        .map_err(failed)?;
+    Ok(tables)
+}
+
+/// What a run that could not overwrite everything has dropped.
+async fn dropped_before(pools: &Pools) -> sqlx::Result<Option<Vec<String>>> {
+    let is_there: bool =
+        sqlx::query_scalar("SELECT count(*) > 0 FROM sqlite_schema WHERE type = 'table' AND name = ?")
+            .bind(DROPPED)
+            .fetch_one(&pools.writer)
+            .await?;
+    if !is_there {
+        return Ok(None);
+    }
+    let names = sqlx::query_scalar("SELECT name FROM legacy_dropped ORDER BY rowid");
+    names.fetch_all(&pools.writer).await.map(Some)
+}
+
+async fn drop_tables(pools: &Pools) -> Result<Vec<String>> {
+    let failed = |error| failure::explain(&pools.place, "drop the earlier tables", error);
     let (mut tx, tables) = begin(pools).await?;
     sqlx::query("PRAGMA defer_foreign_keys = ON").execute(&mut *tx).await.map_err(failed)?;
     // Those that refer to others come after them in the list.
     for table in tables.iter().rev() {
         alter(&mut tx, format!("DROP TABLE {}", quoted(&aside(table)))).await.map_err(failed)?;
     }
-    tx.commit().await.map_err(failed)?;
-    // Pages that were free before hold older states of the rows, and so does the write-ahead log.
-    for statement in ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
-        sqlx::query(statement).fetch_all(&pools.writer).await.map_err(failed)?;
+    let tables: Vec<String> = tables.into_iter().map(aside).collect();
+    alter(&mut tx, format!("CREATE TABLE {DROPPED} (name TEXT NOT NULL)")).await.map_err(failed)?;
+    for table in &tables {
+        let insert = sqlx::query("INSERT INTO legacy_dropped (name) VALUES (?)").bind(table);
+        insert.execute(&mut *tx).await.map_err(failed)?;
     }
-    Ok(tables.into_iter().map(aside).collect())
+    tx.commit().await.map_err(failed)?;
+    Ok(tables)
 }
 
 /// A transaction on a database of ours that has earlier tables, and these.
@@ -109,4 +151,51 @@ async fn begin(pools: &Pools) -> Result<(Transaction<'static, Sqlite>, Vec<&'sta
 
 async fn alter(tx: &mut SqliteConnection, sql: String) -> sqlx::Result<()> {
     QueryBuilder::<Sqlite>::new(sql).build().execute(tx).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use openact_core::ErrorCode;
+    use sqlx::{Connection, sqlite::SqliteConnectOptions};
+
+    use super::*;
+
+    const CANARY: &str = "canary-7f3a";
+
+    #[tokio::test]
+    async fn what_another_process_still_reads_is_not_said_to_be_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        let url: StoreUrl = format!("sqlite://{}", path.display()).parse().unwrap();
+        Store::migrate(&url, false).await.unwrap();
+        let options = SqliteConnectOptions::new().filename(&path);
+        let mut other = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::raw_sql(
+            "CREATE TABLE legacy_connections (trn TEXT); INSERT INTO legacy_connections VALUES ('canary-7f3a');
+             PRAGMA wal_checkpoint(TRUNCATE); BEGIN; SELECT * FROM legacy_connections",
+        )
+        .execute(&mut other)
+        .await
+        .unwrap();
+        let held = || {
+            let bytes = std::fs::read(&path).unwrap();
+            bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes())
+        };
+        let pools = Pools::prepare_existing(&url, Duration::from_millis(1)).unwrap();
+        let error = drop_all(&pools).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::StoreUnavailable, "{error:?}");
+        assert!(error.hint.as_deref().unwrap().contains("stop every other process"), "{}", error.message);
+        assert!(held());
+        let again = drop_all(&pools).await.unwrap_err();
+        assert_eq!(again.code, ErrorCode::StoreUnavailable, "it is not forgotten: {again:?}");
+
+        sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+        assert_eq!(drop_all(&pools).await.unwrap(), ["legacy_connections"]);
+        assert!(!held());
+        assert_eq!(drop_all(&pools).await.unwrap_err().code, ErrorCode::NotFound);
+        pools.writer.close().await;
+        other.close().await.unwrap();
+    }
 }
