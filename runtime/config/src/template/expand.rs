@@ -37,7 +37,7 @@ impl Template {
         if config.iter().any(|(key, value)| is_credential(key) && !value.is_null()) {
             own.shift_remove("authorization");
         }
-        let mut out = Filler::new(&self.parameters, config)?.object(&own)?;
+        let mut out = Filler::new(&self.parameters, config)?.connection(&own, &base.name)?;
         let action_schema = &base.operation(None)?.action_schema;
         let mut sections = normalized(&taken(&mut out, SECTIONS));
         let mut said = config.clone();

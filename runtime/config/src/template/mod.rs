@@ -205,7 +205,7 @@ impl Template {
         let left = self.parameters.iter().filter(is_left);
         let said =
             left.map(|parameter| (parameter.name.clone(), format!("{{{{{}}}}}", parameter.name).into()));
-        let connection = Filler::new(&self.parameters, &said.collect())?.object(&self.connection)?;
+        let connection = Filler::shown(&self.parameters, &said.collect())?.object(&self.connection)?;
         Ok(urls(&connection, base))
     }
 

@@ -264,3 +264,81 @@ fn hostile_templates_are_errors() {
         assert!(read(text).is_err(), "{text}");
     }
 }
+
+/// What becomes of the good template's connection with these parameters.
+fn expanded(text: &str, said: Value) -> Result<JsonObject> {
+    let mut config = json!({"token": {"$secret": "t"}});
+    config.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+    read(text).unwrap().expand_connection(config.as_object().unwrap(), &manifest("http"))
+}
+
+#[test]
+fn a_parameter_that_is_part_of_a_host_does_not_change_the_rest_of_it() {
+    let in_default = GOOD.replace(", enum: [eu, us]", "");
+    let outright = |url: &str| {
+        let text = in_default.replace(
+            "  - { name: base_url, format: uri, default: \"https://{{region}}.acme.example\" }\n",
+            "",
+        );
+        text.replace("base_url: \"{{base_url}}\"", &format!("base_url: \"{url}\""))
+    };
+    for text in [&in_default, &outright("https://{{region}}.acme.example/v1")] {
+        for wrong in
+            ["https://evil.example/?", "https://evil.example", "http:evil.example#", "HTTPS://evil.example\\"]
+        {
+            let error = expanded(text, json!({ "region": wrong })).unwrap_err();
+            assert_eq!(error.code, openact_core::ErrorCode::InvalidConfig);
+            assert!(error.message.contains("'region'") && !error.message.contains("evil"), "{error}");
+        }
+    }
+    for text in [&in_default, &outright("https://{{region}}.acme.example/v1")] {
+        for wrong in [
+            "evil.example/?",
+            "evil.example#",
+            "evil.example?",
+            "a@evil",
+            "a:1",
+            "a\\",
+            "a\n",
+            ".a",
+            "a.",
+            "",
+            "é",
+            "%2f",
+        ] {
+            let error = expanded(text, json!({ "region": wrong })).unwrap_err();
+            assert!(error.message.contains("'region'"), "{error}");
+        }
+        let good = expanded(text, json!({ "region": "eu-1.b" })).unwrap();
+        assert!(good["base_url"].as_str().unwrap().starts_with("https://eu-1.b.acme.example"), "{good:?}");
+    }
+    // Of a whole host and of a path its user may say anything.
+    for (url, default, value, full) in [
+        ("{{region}}/api", "required: true, format: uri", "http://127.0.0.1:80", "http://127.0.0.1:80/api"),
+        ("https://acme.example/{{region}}/v1", "default: eu", "a/b", "https://acme.example/a/b/v1"),
+        ("https://acme.example:{{region}}", "default: \"1\"", "8080", "https://acme.example:8080"),
+    ] {
+        let text = outright(url).replace("default: eu", default);
+        assert_eq!(expanded(&text, json!({ "region": value })).unwrap()["base_url"], full);
+    }
+}
+
+#[test]
+fn the_base_reads_nothing_in_what_a_parameter_holds() {
+    let headers =
+        "{ X-Team: \"{{team?}}\", X-Two: \"{{team?}}{{team?}}\", X-In: \"a {{team?}} {{{{input}}\" }";
+    let text = GOOD
+        .replace("{ X-Team: \"{{team?}}\", X-From: \"{{{{input}}\" }", headers)
+        .replace("query: { v: \"1\" } }", "path: \"/{{team?}}/{id}\" }");
+    let headers = |team: &str| expanded(&text, json!({ "team": team })).unwrap()["defaults"].clone();
+    assert_eq!(
+        headers("{{h}}"),
+        json!({
+            "headers": {"X-Team": "{{{{h}}", "X-Two": "{{{{h}}{{{{h}}", "X-In": "a {{{{h}} {{input}}"},
+            "path": "/%7B%7Bh%7D%7D/{id}",
+        })
+    );
+    // Neither of them alone has anything to expand.
+    assert_eq!(headers("{")["headers"]["X-Two"], "{{{{");
+    assert_eq!(headers("{")["headers"]["X-Team"], "{");
+}
