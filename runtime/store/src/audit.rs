@@ -5,9 +5,15 @@
 //! ```
 //!
 //! The chain's key is random and sealed by the master key, so that whoever can write the file and lacks that key can
-//! neither change an entry nor leave one out unnoticed. Who takes the log away entirely, with its key and head, is found
-//! out only as long as nothing is written afterwards. A database in memory has no log: it ends with the process that alone
-//! can write it.
+//! neither change an entry nor leave one out unnoticed, nor change a connection or an action past the log: these are
+//! compared with what was last written of them. Who takes the log away entirely, with its key and head, leaves a database
+//! with configuration and no log of it, which is found; the next change begins another log with [`BEGIN`] and what it found,
+//! as it does over a database of before there was a log, and verifying says so.
+//!
+//! Not found is what needs something outside of the file: an older copy of the whole file, or of the log with its head and
+//! rows, put back. For that, verifying gives the head to be kept elsewhere, and whether a kept one is in the log can be
+//! asked. Nor are secrets, credentials and connectors compared with their entries: the first two are sealed, the last is
+//! bound by its digest. A database in memory has no log: it ends with the process that alone can write it.
 //!
 //! Invariants: an entry is written in the transaction of its change, so that there is none without the other, and where
 //! no entry can be written (the master key is missing, the head was changed) nothing is changed; a secret appears as a
@@ -106,7 +112,12 @@ impl Store {
             return Ok(None);
         }
         let (key, head) = self.continue_chain(tx).await?;
-        Ok(Some(Trail { key, head, at: time_text(Timestamp::now()), rows: Vec::new() }))
+        let begins = head.count == 0;
+        let mut trail = Trail { key, head, at: time_text(Timestamp::now()), rows: Vec::new() };
+        if begins && configured(tx).await.map_err(self.failed(READ))? {
+            self.audit_found(tx, &mut trail).await?;
+        }
+        Ok(Some(trail))
     }
 
     /// Writes one entry in the transaction of its change.
@@ -170,6 +181,19 @@ impl Trail {
         }
         Ok(())
     }
+}
+
+/// The operation of the first entry of a log that begins when there is configuration already.
+const BEGIN: &str = "audit.begin";
+
+/// Whether there is anything that should have left an entry.
+async fn configured(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM connections) OR EXISTS (SELECT 1 FROM actions) OR EXISTS (SELECT 1 FROM secrets)
+             OR EXISTS (SELECT 1 FROM connectors) OR EXISTS (SELECT 1 FROM auth_connections)",
+    )
+    .fetch_one(connection)
+    .await
 }
 
 /// What failed, for an error.

@@ -85,7 +85,7 @@ impl ChainKey {
 }
 
 impl Head {
-    const START: Self = Self { count: 0, mac: String::new() };
+    pub(crate) const START: Self = Self { count: 0, mac: String::new() };
 
     /// `COUNT MAC MAC_OF_BOTH`
     pub(crate) async fn write(&self, key: &ChainKey, tx: &mut SqliteConnection) -> sqlx::Result<()> {

@@ -6,6 +6,7 @@
 //! | `secret.set` `secret.delete` | `secret/NAME` | a keyed hash |
 //! | `connector.install` `connector.remove` | `connector/NAME` | version, digest, grants |
 //! | `credential.create` `.update` `.delete` | TRN | keyed hashes, scope, expiry |
+//! | `audit.begin`, then `connection.found` `action.found` | `audit`, TRN | what was there before the log began |
 //! | `key.rotate` `key.rotated` `key.drop_old` | `key/VERSION` | versions |
 //!
 //! Invariant: entries are made before anything is written, when what was there can still be read.
@@ -20,7 +21,7 @@ use openact_core::{
 use serde_json::{Value, json};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{NewEntry, Trail};
+use super::{BEGIN, NewEntry, Trail};
 use crate::{
     AuthConnection, ChangeSet, ConnectorRecord, Store, failure,
     rows::{json_text, time_text},
@@ -78,6 +79,50 @@ impl Store {
             }
         }
         trail.write(tx, &self.0.place).await
+    }
+
+    /// Entries for what was there before the log began.
+    pub(crate) async fn audit_found(&self, tx: &mut SqliteConnection, trail: &mut Trail) -> Result<()> {
+        let (tenant, object) = (None, "audit".to_owned());
+        trail.add(&self.1, NewEntry { tenant, operation: BEGIN, object, before: None, after: None });
+        for (operation, sql) in [("connection.found", CONNECTIONS), ("action.found", ACTIONS)] {
+            for (object, after) in self.all_stored(&mut *tx, sql).await? {
+                let tenant = object.split(':').nth(2).map(str::to_owned);
+                trail.add(&self.1, NewEntry { tenant, operation, object, before: None, after: Some(after) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Of `written`, what the log says of connections and actions, those that are not what is stored; and what is stored
+    /// without an entry.
+    pub(crate) async fn past_the_log(
+        &self,
+        tx: &mut SqliteConnection,
+        mut written: HashMap<String, String>,
+    ) -> Result<Vec<String>> {
+        let mut differ = Vec::new();
+        for sql in [CONNECTIONS, ACTIONS] {
+            for (trn, stored) in self.all_stored(&mut *tx, sql).await? {
+                // Not the text: SQLite wrote one of the two.
+                let json = |text: &str| serde_json::from_str::<Value>(text).ok();
+                let same = written.remove(&trn).is_some_and(|written| json(&written) == json(&stored));
+                if !same {
+                    differ.push(trn);
+                }
+            }
+        }
+        differ.extend(written.into_keys());
+        differ.sort();
+        Ok(differ)
+    }
+
+    async fn all_stored(
+        &self,
+        tx: &mut SqliteConnection,
+        sql: &'static str,
+    ) -> Result<Vec<(String, String)>> {
+        sqlx::query_as(sql).fetch_all(tx).await.map_err(self.failed("read the configuration"))
     }
 
     /// An entry for one version that is about to be deleted; nothing if there is none.

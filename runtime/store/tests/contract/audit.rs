@@ -96,6 +96,74 @@ async fn a4_another_tenants_entries_are_not_listed_and_are_in_the_chain() {
     assert_eq!(store.verify_audit().await.unwrap().entries, 2);
 }
 
+/// The log with all that says there was one.
+const REMOVED: &str = "DELETE FROM audit_keys; DELETE FROM audit_log; DELETE FROM settings WHERE key = 'audit_head';
+    UPDATE settings SET value = (SELECT value FROM settings WHERE key = 'config_generation') WHERE key = 'audit_since'";
+
+#[tokio::test]
+async fn a4_a_log_that_begins_over_configuration_says_so() {
+    let place = Place::new();
+    let store = place.open().await;
+    changed(&store).await;
+    assert!(!store.verify_audit().await.unwrap().began_late);
+    place.sql(REMOVED).await.unwrap();
+    store.put_secret(&Tenant::default(), "s", &"v".into()).await.unwrap();
+    let report = store.verify_audit().await.unwrap();
+    assert_eq!((report.began_late, report.broken, report.differ), (true, None, vec![]));
+    let operations: Vec<String> = log(&store).await.into_iter().map(|entry| entry.operation).collect();
+    let found = ["connection.found", "connection.found", "action.found"];
+    assert_eq!(operations, [&["audit.begin"][..], &found, &["secret.set"]].concat());
+}
+
+#[tokio::test]
+async fn a4_what_was_changed_past_the_log_is_named() {
+    for (sql, differ) in [
+        (
+            "UPDATE connections SET config_json = replace(config_json, 'api.', 'evil.') WHERE version = 2",
+            &["connection/http/c@v2"][..],
+        ),
+        ("UPDATE actions SET config_json = '{}'", &["action/http/a@v1"]),
+        ("UPDATE actions SET mcp_enabled = 0", &["action/http/a@v1"]),
+        ("DELETE FROM actions", &["action/http/a@v1"]),
+        (
+            "INSERT INTO connections (trn, tenant, connector, name, version, config_json, created_at, updated_at) SELECT replace(trn, 'c@v2', 'c@v3'), tenant, connector, name, 3, config_json, created_at, updated_at FROM connections WHERE version = 2",
+            &["connection/http/c@v3"],
+        ),
+    ] {
+        let place = Place::new();
+        let store = place.open().await;
+        changed(&store).await;
+        place.sql(sql).await.unwrap();
+        let report = store.verify_audit().await.unwrap();
+        let named: Vec<String> = differ.iter().map(|name| format!("trn:openact:default:{name}")).collect();
+        assert_eq!((&report.differ, &report.broken), (&named, &None), "{sql}");
+        assert!(report.error().unwrap().message.starts_with(&named[0]), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a4_an_older_log_put_back_lacks_the_head_that_was_kept() {
+    let place = Place::new();
+    let store = place.open().await;
+    assert!(store.verify_audit().await.unwrap().head.is_none());
+    changed(&store).await;
+    let early = store.verify_audit().await.unwrap().head.unwrap();
+    store.close().await.unwrap();
+    let copy = std::fs::read(place.path()).unwrap();
+    let store = place.open().await;
+    store.put_secret(&Tenant::default(), "s", &"v".into()).await.unwrap();
+    let late = store.verify_audit().await.unwrap().head.unwrap();
+    assert!(early.starts_with("11-") && late.starts_with("12-"), "{early} {late}");
+    assert!(store.has_audit_head(&early).await.unwrap() && store.has_audit_head(&late).await.unwrap());
+    assert!(!store.has_audit_head(&late.replacen("12", "11", 1)).await.unwrap());
+    assert_eq!(store.has_audit_head("12-").await.unwrap_err().code, ErrorCode::InvalidInput);
+    store.close().await.unwrap();
+    std::fs::write(place.path(), copy).unwrap();
+    let store = place.open().await;
+    assert_eq!(store.verify_audit().await.unwrap().error().map(|error| error.message.clone()), None);
+    assert!(store.has_audit_head(&early).await.unwrap() && !store.has_audit_head(&late).await.unwrap());
+}
+
 /// Changes a database past the store, and says which entry is then found to be wrong first.
 async fn first_bad(sql: &str) -> Option<u64> {
     let place = Place::new();
@@ -152,6 +220,7 @@ async fn a4_every_edit_is_found() {
         ("DELETE FROM audit_keys", 1),
         ("DELETE FROM audit_keys; DELETE FROM audit_log; DELETE FROM settings WHERE key = 'audit_head'", 1),
         ("DELETE FROM audit_keys; DELETE FROM audit_log; DELETE FROM settings WHERE key GLOB 'audit*'", 1),
+        (REMOVED, 1),
     ] {
         assert_eq!(first_bad(sql).await, Some(bad), "{sql}");
     }
