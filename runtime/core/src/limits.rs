@@ -321,3 +321,10 @@ pub const TEMPLATE_EXPANSION_MAX: usize = MIB as usize;
 
 /// How long a statement waits for another process's write lock on the SQLite file.
 pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A value of an earlier database, bytes. A row with a longer one is not carried: no configuration of that length was
+/// ever typed.
+pub const LEGACY_CELL_BYTES_MAX: u64 = MIB;
+
+/// Every row of an earlier database together, bytes. They are held in memory several times while they are converted.
+pub const LEGACY_ROWS_BYTES_MAX: u64 = 256 * MIB;
