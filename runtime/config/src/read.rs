@@ -21,6 +21,11 @@ pub fn read_file(path: &Path, context: &Context<'_>) -> Result<Document> {
     let format = Format::of(path)?;
     let failed = |error: std::io::Error| Error::invalid_config(format!("failed to read '{name}': {error}"));
     let mut bytes = Vec::new();
+    // To open a pipe would wait for whoever writes to it, and a device may have no end.
+    if !path.metadata().map_err(failed)?.is_file() {
+        return Err(Error::invalid_config(format!("'{name}' is not a regular file"))
+            .hint("name a file; a folder, a pipe and a device are none"));
+    }
     let file = File::open(path).map_err(failed)?;
     file.take(limits::CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limits::CONFIG_BYTES_MAX {

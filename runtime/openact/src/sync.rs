@@ -248,7 +248,8 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
     for path in paths {
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => walk(&path, depth + 1, files)?,
-            Ok(_) if Format::of(&path).is_ok() => files.push(path),
+            // Neither a pipe, which would have to be waited for, nor a device.
+            Ok(metadata) if metadata.is_file() && Format::of(&path).is_ok() => files.push(path),
             Ok(_) => {}
             // Gone since the folder was read; a link to nowhere is still there, and is a mistake.
             Err(_) if fs::symlink_metadata(&path).is_err() => {}
@@ -261,6 +262,20 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn of_a_folder_only_regular_files_are_read_and_links_to_them() {
+        let folder = std::env::temp_dir().join(format!("openact-regular-{}", uuid::Uuid::now_v7()));
+        fs::create_dir(&folder).unwrap();
+        let at = |name: &str| folder.join(name);
+        fs::write(at("a.json"), "{}").unwrap();
+        std::os::unix::fs::symlink("a.json", at("b.json")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", at("device.json")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe.json")).status().unwrap().success());
+        assert_eq!(files_of(&folder).unwrap(), [at("a.json"), at("b.json")]);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn a_source_is_remembered_as_it_was_named() {

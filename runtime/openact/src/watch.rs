@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
@@ -200,13 +200,17 @@ impl Stamp {
     /// Of what a link leads to.
     fn of(path: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(path)?;
+        if !metadata.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let modified = metadata.modified().ok();
         let age = modified.and_then(|modified| SystemTime::now().duration_since(modified).ok());
         let is_old = age.is_some_and(|age| age > COARSEST_TIME);
         let digest = match !is_old && metadata.len() <= CONFIG_BYTES_MAX {
             true => {
-                let mut hasher = DefaultHasher::new();
-                fs::read(path)?.hash(&mut hasher);
+                let (mut hasher, mut bytes) = (DefaultHasher::new(), Vec::new());
+                fs::File::open(path)?.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+                bytes.hash(&mut hasher);
                 Some(hasher.finish())
             }
             false => None,
@@ -284,6 +288,7 @@ mod tests {
         changed("a file that is gone");
         #[cfg(unix)]
         {
+            assert!(Stamp::of(Path::new("/dev/null")).is_err(), "a device is no file");
             for version in ["one", "two"] {
                 fs::create_dir(folder.join(format!("..{version}"))).unwrap();
                 fs::write(folder.join(format!("..{version}/a.yaml")), version).unwrap();

@@ -126,6 +126,14 @@ fn files_are_read_by_extension_and_must_be_utf_8() {
     );
     let place = missing.place.as_ref().unwrap();
     assert!(place.file.ends_with("e.yaml") && (place.line, place.column) == (1, 27), "{place}");
+    std::fs::create_dir(folder.join("folder.yaml")).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("/dev/null", folder.join("device.yaml")).unwrap();
+    for name in if cfg!(unix) { &["folder.yaml", "device.yaml"][..] } else { &["folder.yaml"] } {
+        let context = Context { env: &env, manifest: &|_| None, connectors: &[], secrets: SecretsMode::Seal };
+        let error = read_file(&folder.join(name), &context).unwrap_err();
+        assert!(error.message.ends_with("is not a regular file"), "{error}");
+    }
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(
         read_file(
