@@ -74,7 +74,7 @@ fn report(legacy: &LegacyReport, dry_run: bool) -> String {
     for row in &legacy.carried {
         let is_same = row.to.iter().eq([&row.from]);
         if !is_same {
-            lines.push_str(&format!("  {} -> {}\n", row.from, row.to.join(", ")));
+            lines.push_str(&format!("  {row}\n"));
         }
     }
     for finding in &legacy.findings {

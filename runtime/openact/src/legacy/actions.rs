@@ -22,7 +22,7 @@ use super::{
     drafts::{Entry, Group},
     fields::Json,
     names::{Names, OldTrn},
-    report::{About, Effect, Finding},
+    report::{self, About, Effect, Finding},
     sent::{literal, without_variables},
 };
 
@@ -134,7 +134,7 @@ impl<'r> Record<'r> {
             about.finding(Some(column), Effect::RowNotCarried, why, "import it from a file, mended")
         };
         if let Some(column) = row.unreadable().next() {
-            return Err(lost(column, "it is not text"));
+            return Err(lost(column, report::UNREADABLE));
         }
         let trn = OldTrn::parse(text).filter(|trn| trn.kind == kind);
         let trn = trn

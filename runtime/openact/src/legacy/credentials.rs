@@ -17,7 +17,7 @@ use openact_store::{AuthChange, AuthConnection, LegacyRow, LegacyRows, LegacySch
 
 use super::{
     names::{OldTrn, time},
-    report::{About, Carried, Effect, Finding, TableCount},
+    report::{self, About, Carried, Effect, Finding, TableCount},
 };
 
 const PLAIN: &str = "no-encryption";
@@ -126,7 +126,7 @@ impl Credentials {
         let lost =
             |column: Option<&str>, why: String| about.finding(column, Effect::RowNotCarried, why, AGAIN);
         if let Some(column) = row.unreadable().next() {
-            return Err(lost(Some(column), "it is not text".into()));
+            return Err(lost(Some(column), report::UNREADABLE.into()));
         }
         if OldTrn::parse(&about.trn).is_some_and(|trn| trn.kind == "token") {
             let why = "it is a token of client credentials, which is asked for anew when it is needed";
@@ -188,7 +188,7 @@ impl Credentials {
         trn: &str,
     ) -> Result<(AuthTrn, AuthChange), (Option<&'static str>, String)> {
         if row.unreadable().next().is_some() {
-            return Err((None, "a column of it is not text".into()));
+            return Err((None, format!("of one of its columns, {}", report::UNREADABLE)));
         }
         let trn = self
             .reference(trn)

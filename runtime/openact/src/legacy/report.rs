@@ -1,8 +1,9 @@
 //! What became of every row of an earlier database, for people and programs.
 //!
-//! Invariant: nothing here quotes the content of a column; identities and names of columns are all that is shown.
+//! Invariant: nothing here quotes the content of a column; identities and names of columns are all that is shown, and to
+//! people without the characters that would steer their terminal.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::Serialize;
 
@@ -86,18 +87,40 @@ impl Effect {
     }
 }
 
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}", plain(&self.from), plain(&self.to.join(", ")))
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} {}", self.effect.words(), self.table, self.trn)?;
+        write!(f, "{}: {} {}", self.effect.words(), self.table, plain(&self.trn))?;
         if let Some(column) = &self.column {
-            write!(f, ", {column}")?;
+            write!(f, ", {}", plain(column))?;
         }
-        write!(f, ": {}", self.why)?;
+        write!(f, ": {}", plain(&self.why))?;
         if !self.advice.is_empty() {
-            write!(f, "\n    {}", self.advice)?;
+            write!(f, "\n    {}", plain(&self.advice))?;
         }
         Ok(())
     }
+}
+
+/// `text` with what is no letter on a screen written out: control characters, and those that turn its direction.
+fn plain(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
 }
 
 impl LegacyReport {
@@ -106,6 +129,9 @@ impl LegacyReport {
         self.findings.iter().all(|finding| finding.effect == Effect::Note)
     }
 }
+
+/// Why a column cannot be read; its bound is that of [`openact_core::limits::LEGACY_CELL_BYTES_MAX`].
+pub(super) const UNREADABLE: &str = "it is not text, or longer than 1 MiB";
 
 /// Findings about one row, as they are made.
 #[derive(Clone, Debug)]
@@ -129,5 +155,22 @@ impl About {
         let (table, trn) = (self.table, self.trn.clone());
         let (why, advice) = (why.into(), advice.into());
         Finding { table, trn, column: column.map(str::to_owned), effect, why, advice }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        let about = About { table: "tasks", trn: "a\u{1b}[2Jb\u{202e}".into() };
+        let finding = about.finding(Some("c\nnote: d"), Effect::Note, "é 'x'\u{9b}", "y\r");
+        assert_eq!(
+            finding.to_string(),
+            "note: tasks a\\u{1b}[2Jb\\u{202e}, c\\nnote: d: é 'x'\\u{9b}\n    y\\r"
+        );
+        let carried = Carried { table: "tasks", from: "\u{7}".into(), to: vec!["a".into(), "b".into()] };
+        assert_eq!(carried.to_string(), "\\u{7} -> a, b");
     }
 }

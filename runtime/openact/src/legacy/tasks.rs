@@ -19,7 +19,7 @@ use super::{
     drafts::{Entry, Group},
     fields::{self, Json},
     names::{Names, OldTrn, time},
-    report::{About, Effect, Finding},
+    report::{self, About, Effect, Finding},
     sent::{self, Pairs, Policy},
 };
 
@@ -336,7 +336,7 @@ fn identity(row: &LegacyRow, table: &'static str, kind: &str) -> Result<(About, 
     let about = About { table, trn: text.to_owned() };
     if let Some(column) = row.unreadable().next() {
         let advice = "import it from a file";
-        return Err(about.finding(Some(column), Effect::RowNotCarried, "it is not text", advice));
+        return Err(about.finding(Some(column), Effect::RowNotCarried, report::UNREADABLE, advice));
     }
     let bad = |why: String| {
         about.finding(Some("trn"), Effect::RowNotCarried, why, "import it from a file, under a new name")
