@@ -75,14 +75,14 @@ fn a_dropped_connection_goes_with_its_secrets_and_what_import_made_stays() {
     assert_eq!(home.json(&["list", "secrets"]).as_array().unwrap().len(), 1);
     home.write("c.json", &connections(&["left"]));
     assert_eq!(
-        home.plan(&["sync", "c.json", "--prune"])[..3],
+        home.plan(&["sync", "c.json", "--prune-all"])[..3],
         ["+ connection http/left@v1", "- action http/a", "- connection http/c"]
     );
     assert_eq!(home.current("default"), ["connection/http/left@v1", "connection/http/mine@v2"]);
     assert!(home.json(&["list", "secrets"]).as_array().unwrap().is_empty());
     // Nor does a file that holds nothing own it.
     home.write("c.json", &json!({"connectors": {"http": {"connections": {}}}}));
-    assert_eq!(home.plan(&["sync", "c.json", "--prune"])[..1], ["- connection http/left"]);
+    assert_eq!(home.plan(&["sync", "c.json", "--prune-all"])[..1], ["- connection http/left"]);
     assert_eq!(home.current("default"), ["connection/http/mine@v2"]);
 }
 
@@ -166,6 +166,28 @@ fn each_source_answers_for_what_it_made() {
     assert_fails("none", &home.output(&["sync", "team", "--prune"]), 3, &["no configuration file", "'team'"]);
     assert_fails("none", &home.output(&["sync", "gone.json", "--prune"]), 3, &["gone.json"]);
     assert_eq!(home.current("default"), before);
+}
+
+#[test]
+fn another_repository_s_folder_of_the_same_name_deletes_nothing() {
+    let home = Home::new();
+    let sync = |repository: &str, name: &str, prune: &str| {
+        let folder = home.path().join(repository);
+        std::fs::create_dir_all(folder.join("conf")).unwrap();
+        home.write(&format!("{repository}/conf/c.json"), &connections(&[name]));
+        home.command(&["sync", "conf", prune]).current_dir(folder).output().unwrap()
+    };
+    let first = sync("first", "a", "--prune");
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    let said = ["conflict", "'conf'", "--prune-all"];
+    for prune in ["--prune", "--prune"] {
+        assert_fails("none", &sync("second", "b", prune), 3, &said);
+        assert_eq!(home.current("default"), ["connection/http/a@v1"]);
+    }
+    // Asked for, it is done.
+    let all = sync("second", "b", "--prune-all");
+    assert_eq!(all.status.code(), Some(0), "{}", stderr(&all));
+    assert_eq!(home.current("default"), ["connection/http/b@v1"]);
 }
 
 #[test]

@@ -256,7 +256,9 @@ pub(crate) struct Migrate {
 What differs gets a new version, as by import. Of a folder are read the .yaml, .yml, .json and .toml files in it and in
 the folders in it, hidden ones left out. --prune deletes, with all its versions, what sync created from the same FILE or
 FOLDER (as it is named here) and it has no longer; what import or another sync created stays, and nothing is done if an
-action of theirs uses a connection that would go.
+action of theirs uses a connection that would go. Nor is it if a FILE or FOLDER has nothing left of what sync created from
+it, since it may be another one of that name, in another repository: --prune-all deletes even then. Two repositories that
+sync into one database give their folders different names.
 
 --watch prints a line for each change. Files with a mistake are reported once and change nothing until they are mended;
 at the start they end the command. It ends at Ctrl-C, with exit code 0.")]
@@ -267,6 +269,9 @@ pub(crate) struct Sync {
     /// Delete what sync made earlier and the files have no longer
     #[arg(long)]
     pub(crate) prune: bool,
+    /// The same, even if nothing is left of what sync made earlier
+    #[arg(long)]
+    pub(crate) prune_all: bool,
     /// Go on, and follow every change of the files
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) watch: bool,

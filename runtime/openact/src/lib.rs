@@ -452,7 +452,8 @@ impl Builder {
         if !self.config.is_empty() {
             let has_files = self.config.iter().any(|source| matches!(source, Source::Path(_)));
             // A database in memory is this configuration's alone.
-            let options = SyncOptions { prune: url.path().is_none(), ..Default::default() };
+            let is_alone = url.path().is_none();
+            let options = SyncOptions { prune: is_alone, prune_all: is_alone, ..Default::default() };
             let follower = watch::Follower::new(self.config, options).await;
             follower.sync(&openact).await?;
             if has_files && !self.config_once {

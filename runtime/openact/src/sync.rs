@@ -2,7 +2,7 @@
 //!
 //! What sync creates it remembers, with the file or folder it was told to read (its source). Invariant: nothing is deleted
 //! but what sync created from a source that it was told to read again and that has it no longer, and nothing at all if an
-//! action of somebody else would lose its connection.
+//! action of somebody else would lose its connection, or if nothing would be left of a source unless that is asked for.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -33,6 +33,8 @@ pub struct SyncOptions {
     pub secrets: SecretsMode,
     /// Delete what sync created earlier from the same files and folders, and they have no longer.
     pub prune: bool,
+    /// The same, even if a file or folder has nothing left of what came from it earlier, as another one of its name would.
+    pub prune_all: bool,
     /// Plan, but change nothing.
     pub dry_run: bool,
 }
@@ -106,10 +108,32 @@ pub(crate) async fn planned(store: &Store, sources: &Sources, options: &SyncOpti
             planned.changes.synced.push((tenant.clone(), synced));
         }
     }
-    if options.prune {
+    if options.prune || options.prune_all {
+        if !options.prune_all {
+            refuse_strangers(sources, &remembered)?;
+        }
         Dropped::new(sources, &remembered, &mut planned.plan).plan(store, tenant, &mut planned).await?;
     }
     Ok(planned)
+}
+
+/// A source is known by its name, which a folder of another repository may have too: an error if none of what came from it
+/// earlier is there.
+fn refuse_strangers(sources: &Sources, remembered: &[Synced]) -> Result<()> {
+    let mut of_sources: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for synced in remembered.iter().filter(|synced| sources.roots.contains(&synced.source)) {
+        let record = (synced.kind, (synced.connector.clone(), synced.name.clone()));
+        let (all, kept) = of_sources.entry(&synced.source).or_default();
+        *all += 1;
+        *kept += usize::from(sources.of.contains_key(&record));
+    }
+    let Some((source, (all, _))) = of_sources.into_iter().find(|(_, (_, kept))| *kept == 0) else {
+        return Ok(());
+    };
+    Err(Error::conflict(format!(
+        "nothing of what sync made from '{source}' earlier is in it: --prune would delete all of it ({all})"
+    ))
+    .hint("if it is another file or folder of that name, give it another path; if all of it is to go, use --prune-all"))
 }
 
 /// What the files have no longer.

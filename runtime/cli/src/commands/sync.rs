@@ -14,6 +14,7 @@ pub(crate) async fn sync(app: &App, args: Sync) -> Result<Output> {
         tenant: app.settings.tenant.clone(),
         secrets: secrets(args.secrets),
         prune: args.prune,
+        prune_all: args.prune_all,
         dry_run: args.dry_run,
     };
     let openact = app.openact().await?;
