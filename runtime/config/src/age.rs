@@ -89,8 +89,7 @@ pub fn encrypt(text: &str, keys: &Keys) -> Result<String> {
 pub fn decrypt(file: &[u8], keys: &Keys) -> Result<SecretString> {
     let file = stanza::unarmored(file)?;
     let header = Header::read(&file)?;
-    let file_key =
-        header.stanzas.iter().find_map(|stanza| open_stanza(stanza, keys, header.stanzas.len()).transpose());
+    let file_key = header.stanzas.iter().find_map(|stanza| open_stanza(stanza, keys).transpose());
     let file_key = file_key.transpose()?.ok_or_else(|| wrong_key(keys))?;
     let mac = hmac::Key::new(hmac::HMAC_SHA256, &*derive(&file_key[..], b"", b"header")?);
     hmac::verify(&mac, header.signed, &header.mac).map_err(|_| damaged())?;
@@ -118,6 +117,12 @@ fn encrypt_with(text: &[u8], keys: &Keys, work: u8) -> Result<Vec<u8>> {
             .collect::<Result<_>>()?,
         _ => return Err(Error::internal("nobody could open the file")),
     };
+    if stanzas.len() > stanza::STANZAS_MAX {
+        return Err(Error::invalid_input(format!(
+            "a file is encrypted to at most {} keys",
+            stanza::STANZAS_MAX
+        )));
+    }
     let mut file = Header::begin(&stanzas);
     let mac = hmac::Key::new(hmac::HMAC_SHA256, &*derive(&file_key[..], b"", b"header")?);
     let mac = hmac::sign(&mac, &file);
@@ -146,14 +151,13 @@ fn passphrase_stanza(file_key: &FileKey, passphrase: &SecretString, work: u8) ->
 }
 
 /// The file key, if this stanza is for one of `keys`.
-fn open_stanza(stanza: &Stanza, keys: &Keys, stanzas: usize) -> Result<Option<FileKey>> {
+fn open_stanza(stanza: &Stanza, keys: &Keys) -> Result<Option<FileKey>> {
     match (stanza.kind.as_str(), keys) {
         ("scrypt", Keys::Passphrase(passphrase)) => {
-            // Beside other stanzas a passphrase would say nothing of who wrote the file.
             let [salt, work] = stanza.arguments.as_slice() else { return Err(damaged()) };
             let salt = stanza::from_base64(salt).filter(|salt| salt.len() == 16).ok_or_else(damaged)?;
             let is_number = !work.starts_with('0') && work.bytes().all(|byte| byte.is_ascii_digit());
-            let work = work.parse::<u8>().ok().filter(|work| is_number && *work > 0 && stanzas == 1);
+            let work = work.parse::<u8>().ok().filter(|work| is_number && *work > 0);
             let work = work.ok_or_else(damaged)?;
             if work > AGE_WORK_MAX {
                 let message = format!(

@@ -18,6 +18,9 @@ const BEGIN: &str = "-----BEGIN AGE ENCRYPTED FILE-----";
 const END: &str = "-----END AGE ENCRYPTED FILE-----";
 const COLUMNS: usize = 64;
 
+/// Each is a key agreement for each key that is tried, before anything of the file is known to be genuine.
+pub(super) const STANZAS_MAX: usize = 64;
+
 /// One way to the key of the file.
 pub(super) struct Stanza {
     pub(super) kind: String,
@@ -48,7 +51,15 @@ impl<'f> Header<'f> {
             if let Some(mac) = line.strip_prefix("--- ") {
                 let mac = from_base64(mac).filter(|mac| mac.len() == 32)?;
                 let signed = file.get(..file.len() - before.len() + 3)?;
-                return (!stanzas.is_empty()).then_some(Self { stanzas, signed, mac, payload: rest });
+                // Beside other stanzas a passphrase would say nothing of who wrote the file.
+                let has_passphrase = stanzas.iter().any(|stanza: &Stanza| stanza.kind == "scrypt");
+                if stanzas.is_empty() || has_passphrase && stanzas.len() > 1 {
+                    return None;
+                }
+                return Some(Self { stanzas, signed, mac, payload: rest });
+            }
+            if stanzas.len() == STANZAS_MAX {
+                return None;
             }
             let mut words = line.strip_prefix("-> ")?.split(' ').map(str::to_owned);
             let (kind, arguments) = (words.next()?, words.collect::<Vec<_>>());

@@ -86,3 +86,22 @@ fn keys_are_read_strictly_and_do_not_show() {
     }
     assert!(!format!("{:?}", identities()).contains(IDENTITY));
 }
+
+#[test]
+fn a_header_has_few_stanzas_and_a_passphrase_is_alone() {
+    let to = |count: usize| Keys::Recipients(vec![RECIPIENT.parse().unwrap(); count]);
+    let most = encrypt_with(b"t", &to(stanza::STANZAS_MAX), 0).unwrap();
+    assert_eq!(decrypt(&most, &identities()).unwrap().expose_secret(), "t");
+    assert!(encrypt("t", &to(stanza::STANZAS_MAX + 1)).unwrap_err().message.contains("at most 64 keys"));
+    // One more, which nothing was signed with, is refused before it is looked at.
+    let (version, rest) = most.split_at(stanza::VERSION.len());
+    let grease = b"-> x-grease\n\n";
+    assert!(Header::read(&[version, grease, rest].concat()).is_err());
+    let passphrase = encrypt_with(b"t", &Keys::Passphrase(SecretString::from("p")), 1).unwrap();
+    assert!(wants_passphrase(&passphrase).unwrap());
+    let (version, rest) = passphrase.split_at(stanza::VERSION.len());
+    assert!(wants_passphrase(&[version, grease, rest].concat()).is_err());
+    let one = encrypt_with(b"t", &to(1), 0).unwrap();
+    let (version, rest) = one.split_at(stanza::VERSION.len());
+    assert!(Header::read(&[version, grease, rest].concat()).is_ok());
+}
