@@ -5,8 +5,10 @@
 //! the migrations, which costs an open database one query. A migration that renames or alters makes this refuse a new
 //! database, and so the first test that opens one fail.
 //!
-//! Invariant: nothing but the list of what is there is read before it is found to be ours; the tables that `openact
-//! migrate` keeps (`legacy_*`) bring their own indexes and triggers, and nothing of ours sets these off.
+//! Invariant: nothing but the list of what is there is read before it is found to be ours; tables that are not ours,
+//! which `openact migrate` keeps, bring their own indexes and triggers, and nothing of ours sets these off.
+
+use std::collections::HashSet;
 
 use openact_core::Result;
 use sqlx::{FromRow, SqliteConnection, migrate::Migration};
@@ -53,11 +55,17 @@ impl Schema {
         applied: impl Iterator<Item = &'a Migration>,
     ) -> Result<()> {
         let mut expected: Vec<&str> = applied.flat_map(statements).collect();
+        let others: Vec<&Object> = self.0.iter().filter(|object| !object.is_one_of(&mut expected)).collect();
+        let tables = self.0.iter().filter(|object| object.kind == "table");
+        let ours: HashSet<String> = tables
+            .filter(|object| {
+                object.lists_migrations() || others.iter().all(|other| other.name != object.name)
+            })
+            .map(|object| object.name.to_ascii_lowercase())
+            .collect();
         let mut keeps_triggers = false;
-        for object in &self.0 {
-            if let Some(at) = expected.iter().position(|text| object.is_made_by(text)) {
-                expected.swap_remove(at);
-            } else if object.is_kept() {
+        for object in others {
+            if object.is_kept(&ours) {
                 keeps_triggers |= object.kind == "trigger";
             } else if !object.is_sqlites() && !object.lists_migrations() {
                 return Err(altered(place, object));
@@ -67,8 +75,8 @@ impl Schema {
             let what = format!("was altered: it lacks what makes '{}'", missing.trim_end_matches([' ', '(']));
             return Err(refused(place, &what, "restore it from a backup"));
         }
-        if keeps_triggers && refers_to_ours(connection, place).await? {
-            let what = "was altered: a table that openact migrate kept refers to one of this OpenAct";
+        if keeps_triggers && refers_to_ours(connection, place, &ours).await? {
+            let what = "was altered: a table with triggers that is not OpenAct's refers to one that is";
             return Err(refused(place, what, "restore it from a backup"));
         }
         Ok(())
@@ -82,14 +90,20 @@ impl Object {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(';'))
     }
 
-    /// What `openact migrate` renamed.
-    fn is_kept(&self) -> bool {
+    /// Whether it is one of those; then it is taken from them.
+    fn is_one_of(&self, expected: &mut Vec<&str>) -> bool {
+        let at = expected.iter().position(|text| self.is_made_by(text));
+        at.map(|at| expected.swap_remove(at)).is_some()
+    }
+
+    /// What `openact migrate` left or renamed.
+    fn is_kept(&self, ours: &HashSet<String>) -> bool {
         let is_plain = match self.kind.as_str() {
             "table" => self.is_plain_table(),
             "index" | "trigger" => true,
             _ => false,
         };
-        is_plain && self.tbl_name.starts_with("legacy_")
+        is_plain && !ours.contains(&self.tbl_name.to_ascii_lowercase())
     }
 
     /// Statistics, and indexes of constraints.
@@ -120,15 +134,21 @@ fn statements(migration: &Migration) -> impl Iterator<Item = &str> {
         .filter_map(move |at| sql.get(at..))
 }
 
-/// Whether deleting a row of ours can change a kept table, whose triggers may do anything.
-async fn refers_to_ours(connection: &mut SqliteConnection, place: &str) -> Result<bool> {
-    sqlx::query_scalar(
-        r#"SELECT EXISTS (SELECT 1 FROM sqlite_schema kept, pragma_foreign_key_list(kept.name) reference
-           WHERE kept.type = 'table' AND kept.name GLOB 'legacy_*' AND reference."table" NOT GLOB 'legacy_*')"#,
+/// Whether deleting a row of ours can change another table, whose triggers may do anything.
+async fn refers_to_ours(
+    connection: &mut SqliteConnection,
+    place: &str,
+    ours: &HashSet<String>,
+) -> Result<bool> {
+    let references: Vec<(String, String)> = sqlx::query_as(
+        r#"SELECT kept.name, reference."table" FROM sqlite_schema kept, pragma_foreign_key_list(kept.name) reference
+           WHERE kept.type = 'table'"#,
     )
-    .fetch_one(connection)
+    .fetch_all(connection)
     .await
-    .map_err(|error| failure::explain(place, "open the store", error))
+    .map_err(|error| failure::explain(place, "open the store", error))?;
+    let is_ours = |name: &str| ours.contains(&name.to_ascii_lowercase());
+    Ok(references.iter().any(|(from, to)| !is_ours(from) && is_ours(to)))
 }
 
 fn altered(place: &str, object: &Object) -> openact_core::Error {

@@ -240,13 +240,16 @@ async fn a2_a_copy_with_a_schema_of_somebody_elses_is_refused_and_not_opened() {
         (
             "CREATE TABLE legacy_x (x TEXT REFERENCES connections (trn) ON DELETE CASCADE);
              CREATE TRIGGER t AFTER DELETE ON legacy_x BEGIN DELETE FROM secrets; END",
-            "refers to one of this OpenAct",
+            "refers to one that is",
+        ),
+        (
+            "CREATE TRIGGER m AFTER INSERT ON _sqlx_migrations BEGIN DELETE FROM secrets; END",
+            "trigger 'm' of '_sqlx_migrations'",
         ),
         ("CREATE VIEW v AS SELECT 1", "view 'v'"),
         ("CREATE VIEW legacy_v AS SELECT 1", "view 'legacy_v'"),
-        ("CREATE TABLE other (x TEXT)", "table 'other'"),
         ("CREATE UNIQUE INDEX once ON secrets (name)", "index 'once'"),
-        ("ALTER TABLE settings ADD COLUMN x TEXT", "table 'settings'"),
+        ("ALTER TABLE settings ADD COLUMN x TEXT", "lacks what makes 'CREATE TABLE settings'"),
         (
             "DROP TRIGGER actions_match_their_connection_insert",
             "lacks what makes 'CREATE TRIGGER actions_match",
@@ -275,7 +278,7 @@ async fn a2_a_copy_with_a_schema_of_somebody_elses_is_refused_and_not_opened() {
 async fn a2_tables_of_an_earlier_openact_and_statistics_are_no_alteration() {
     let place = Place::new();
     place.open().await.close().await.unwrap();
-    let sql = "CREATE TABLE legacy_x (x TEXT PRIMARY KEY); CREATE INDEX by_x ON legacy_x (x); ANALYZE;
+    let sql = "CREATE TABLE notes (x TEXT); CREATE TABLE legacy_x (x TEXT PRIMARY KEY); CREATE INDEX by_x ON legacy_x (x); ANALYZE;
         CREATE TRIGGER t AFTER UPDATE ON legacy_x BEGIN DELETE FROM legacy_x; END";
     place.sql(sql).await.unwrap();
     place.open().await.close().await.unwrap();
