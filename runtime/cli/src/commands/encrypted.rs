@@ -9,7 +9,7 @@ use std::{
 };
 
 use openact::{
-    Error, Format, Result, SecretString,
+    Error, ExposeSecret, Format, Result, SecretString,
     age::{self, Identity, Keys, Recipient},
     limits::{CONFIG_BYTES_MAX, SECRET_FILE_BYTES_MAX},
     settings::OPENACT_PASSPHRASE,
@@ -27,7 +27,7 @@ pub(crate) async fn keys_to_write(recipients: &[String]) -> Result<Keys> {
     if let Some(passphrase) = passphrase_of_environment() {
         return Ok(Keys::Passphrase(passphrase));
     }
-    let passphrase = asked("passphrase of the export: ").await?;
+    let passphrase = not_empty(asked("passphrase of the export: ").await?)?;
     if !openact::same_secrets(&passphrase, &asked("the same again: ").await?) {
         return Err(Error::invalid_input("the two passphrases differ"));
     }
@@ -55,7 +55,7 @@ pub(crate) async fn opened(path: &Path, identity: Option<&Path>) -> Result<Secre
     let keys = match (age::wants_passphrase(&file)?, identity) {
         (true, _) => Keys::Passphrase(match passphrase_of_environment() {
             Some(passphrase) => passphrase,
-            None => asked(&format!("passphrase of '{name}': ")).await?,
+            None => not_empty(asked(&format!("passphrase of '{name}': ")).await?)?,
         }),
         (false, Some(identity)) => {
             let text = read(identity, SECRET_FILE_BYTES_MAX)?;
@@ -86,6 +86,15 @@ async fn asked(question: &str) -> Result<SecretString> {
     secret::ask(question).await
 }
 
+/// Whoever has a file under an empty passphrase can open it.
+fn not_empty(passphrase: SecretString) -> Result<SecretString> {
+    if passphrase.expose_secret().is_empty() {
+        return Err(Error::invalid_input("the passphrase is empty")
+            .hint("type one, or encrypt to a key: --recipient age1…"));
+    }
+    Ok(passphrase)
+}
+
 fn read(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>> {
     let name = path.display();
     let failed = |error: std::io::Error| Error::invalid_config(format!("failed to read '{name}': {error}"));
@@ -96,4 +105,15 @@ fn read(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>> {
         return Err(Error::invalid_config(format!("'{name}' is too large")));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_passphrase_is_none() {
+        assert!(not_empty(SecretString::from("")).unwrap_err().message.contains("is empty"));
+        assert!(not_empty(SecretString::from(" ")).is_ok());
+    }
 }
