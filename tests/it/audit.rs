@@ -45,7 +45,10 @@ async fn sql(home: &Path, statement: &'static str) {
 async fn a4_what_commands_change_is_listed_and_an_edit_is_found() {
     let (home, upstream) = (tempfile::tempdir().unwrap(), Upstream::json("{}").await);
     let home = home.path();
-    assert_eq!(succeed(home, &["audit", "verify"]).await, json!({"entries": 0, "ok": true, "broken": null}));
+    let nothing = json!({
+        "entries": 0, "ok": true, "broken": null, "differ": [], "head": null, "began_late": false, "has_expected": null,
+    });
+    assert_eq!(succeed(home, &["audit", "verify"]).await, nothing);
     import(home, &upstream).await;
     let set = run_with(home, &["secret", "set", "t", "--from-env", "T"], &[("T", CANARY)]).await;
     assert_eq!(set.status.code(), Some(0), "{}", stderr(&set));
@@ -68,7 +71,17 @@ async fn a4_what_commands_change_is_listed_and_an_edit_is_found() {
     assert!(!stdout(&listed).contains(CANARY));
     let table = run(home, &["audit", "list", "--limit", "2", "--format", "raw"]).await;
     assert_eq!(stdout(&table).lines().count(), 2);
-    assert_eq!(succeed(home, &["audit", "verify"]).await["entries"], 7);
+    let report = succeed(home, &["audit", "verify"]).await;
+    assert_eq!(report["entries"], 7);
+    let head = report["head"].as_str().unwrap();
+    assert_eq!(succeed(home, &["audit", "verify", "--expect", head]).await["has_expected"], true);
+    let older = run(home, &["audit", "verify", "--expect", &head.replacen('7', "8", 1)]).await;
+    assert_eq!(older.status.code(), Some(3), "{}", stdout(&older));
+
+    sql(home, "UPDATE connections SET config_json = '{}'").await;
+    let changed = run(home, &["audit", "verify", "--format", "raw"]).await;
+    assert_eq!(changed.status.code(), Some(3), "{}", stdout(&changed));
+    assert!(stdout(&changed).contains("connection/"), "{}", stdout(&changed));
 
     sql(home, "UPDATE audit_log SET actor = 'mallory' WHERE id = 4").await;
     let broken = run(home, &["audit", "verify"]).await;

@@ -329,8 +329,14 @@ pub(crate) enum Audit {
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
     },
-    /// Verify that no entry was changed, removed or added since it was written
-    Verify,
+    /// Verify that no entry was changed, removed or added since it was written, and that connections and actions are what
+    /// was last written of them
+    Verify {
+        /// A head that was kept elsewhere, as this command prints it, and that must still be in the log: an older copy of the
+        /// database that was put in its place is found by nothing else
+        #[arg(long, value_name = "HEAD")]
+        expect: Option<String>,
+    },
 }
 
 #[derive(Args, Debug)]

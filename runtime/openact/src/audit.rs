@@ -17,6 +17,11 @@ impl OpenAct {
     pub async fn verify_audit(&self) -> Result<AuditReport> {
         self.0.store.verify_audit().await
     }
+
+    /// Whether a head of the log that was kept elsewhere is in it, which may have gone on since.
+    pub async fn has_audit_head(&self, head: &str) -> Result<bool> {
+        self.0.store.has_audit_head(head).await
+    }
 }
 
 /// The user this process runs as, as the operating system has it; a variable could say anything.

@@ -1,6 +1,6 @@
 //! `openact audit`: the log of changes; whether it is as it was written. The exit code of `verify` says so.
 
-use openact::{AuditEntry, ErrorCode, Result};
+use openact::{AuditEntry, ErrorCode, OpenAct, Result};
 use serde_json::{Value, json};
 
 use crate::{
@@ -20,18 +20,38 @@ pub(crate) async fn audit(app: &App, command: Audit) -> Result<Output> {
                 records: entries.iter().map(to_json).collect(),
             }))
         }
-        Audit::Verify => {
-            let report = openact.verify_audit().await?;
-            let (line, code) = match report.error() {
-                None => (format!("{} entries, each as it was written\n", report.entries), 0),
-                Some(error) => (format!("{}\n", error.message), ErrorCode::Conflict.exit_code()),
-            };
-            let broken =
-                report.broken.as_ref().map(|broken| json!({ "entry": broken.id, "what": broken.what }));
-            let json = json!({ "entries": report.entries, "ok": broken.is_none(), "broken": broken });
-            Ok(Output::Verdict(Box::new(Output::Lines(line, json)), code))
-        }
+        Audit::Verify { expect } => verify(openact, expect.as_deref()).await,
     }
+}
+
+async fn verify(openact: &OpenAct, expect: Option<&str>) -> Result<Output> {
+    let report = openact.verify_audit().await?;
+    let lost = match expect {
+        Some(head) => !openact.has_audit_head(head).await?,
+        None => false,
+    };
+    let (mut line, mut code) = match report.error() {
+        None => (format!("{} entries, each as it was written\n", report.entries), 0),
+        Some(error) => (format!("{}\n", error.message), ErrorCode::Conflict.exit_code()),
+    };
+    if report.began_late {
+        line.push_str(
+            "there was configuration before the first entry: from before the log, or a log was removed\n",
+        );
+    }
+    if lost {
+        line.push_str("the expected head is not in the log: it is an older one, or another\n");
+        code = ErrorCode::Conflict.exit_code();
+    }
+    if let Some(head) = &report.head {
+        line.push_str(&format!("head {head}\n"));
+    }
+    let broken = report.broken.as_ref().map(|broken| json!({ "entry": broken.id, "what": broken.what }));
+    let json = json!({
+        "entries": report.entries, "ok": code == 0, "broken": broken, "differ": report.differ,
+        "head": report.head, "began_late": report.began_late, "has_expected": expect.map(|_| !lost),
+    });
+    Ok(Output::Verdict(Box::new(Output::Lines(line, json)), code))
 }
 
 fn row(entry: &AuditEntry) -> Vec<String> {
