@@ -268,7 +268,8 @@ impl Check<'_> {
         let unsure = places_of_holes(&own);
         // What is not known cannot be filled in.
         let sample = match self.problems.count() == before {
-            true => Filler::new(&self.parameters, &self.samples()).and_then(|mut filler| filler.object(&own)),
+            true => Filler::new(&self.parameters, &self.samples())
+                .and_then(|mut filler| filler.connection(&own, &base.manifest.name)),
             false => Ok(own),
         };
         let sample = match sample {

@@ -338,6 +338,17 @@ fn the_base_reads_nothing_in_what_a_parameter_holds() {
             "path": "/%7B%7Bh%7D%7D/{id}",
         })
     );
+    let in_text = GOOD.replace("X-Team: \"{{team?}}\"", "X-Team: \"{{base_url}}, see\"");
+    assert!(
+        read(
+            &in_text
+                .replace(", default: \"https://{{region}}.acme.example\"", ", required: true")
+                .replace("{{team?}}", "")
+                .replace("  - { name: team }\n", "")
+                .replace("timeout_ms: 5000", "description: \"{{region}}\"")
+        )
+        .is_ok()
+    );
     // Neither of them alone has anything to expand.
     assert_eq!(headers("{")["headers"]["X-Two"], "{{{{");
     assert_eq!(headers("{")["headers"]["X-Team"], "{");
