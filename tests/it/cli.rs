@@ -314,7 +314,7 @@ async fn the_database_must_be_usable() {
     let output = run(home.path(), &["run", "http/x", "--db", foreign.to_str().unwrap()]).await;
     assert_fails(TOKEN, &output, 10, &["error[store_unavailable]"]);
     assert_eq!(std::fs::read(&foreign).unwrap(), before);
-    let output = run(home.path(), &["list", "actions", "--db", "/nonexistent/folder/x.db"]).await;
+    let output = run(home.path(), &["run", "http/x", "--db", "/nonexistent/folder/x.db"]).await;
     assert_fails(TOKEN, &output, 10, &["error[store_unavailable]", "/nonexistent/folder"]);
 }
 

@@ -193,7 +193,7 @@ fn agreed(own: &PrivateKey, other: &[u8], share: &[u8], recipient: &[u8]) -> Res
 }
 
 fn stretched(passphrase: &SecretString, salt: &[u8], work: u8) -> Result<Zeroizing<[u8; 32]>> {
-    let params = scrypt::Params::new(work, 8, 1).map_err(|_| damaged())?;
+    let params = scrypt::Params::new(work, 8, 1, 32).map_err(|_| damaged())?;
     let mut key = Zeroizing::new([0; 32]);
     let salt = [b"age-encryption.org/v1/scrypt", salt].concat();
     scrypt::scrypt(passphrase.expose_secret().as_bytes(), &salt, &params, &mut key[..])
