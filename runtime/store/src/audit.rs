@@ -7,7 +7,7 @@
 //! The chain's key is random and sealed by the master key, so that whoever can write the file and lacks that key can
 //! neither change an entry nor leave one out unnoticed, nor change a connection or an action past the log: these are
 //! compared with what was last written of them. Who takes the log away entirely, with its key and head, leaves a database
-//! with configuration and no log of it, which is found; the next change begins another log with [`BEGIN`] and what it found,
+//! with configuration and no log of it, which is found; the next change begins another log with `BEGIN` and what it found,
 //! as it does over a database of before there was a log, and verifying says so.
 //!
 //! Not found is what needs something outside of the file: an older copy of the whole file, or of the log with its head and

@@ -6,7 +6,7 @@
 //! | our `application_id`, exactly the embedded migrations | current |
 //! | our `application_id`, the first few of them | older: `openact migrate` |
 //! | our `application_id`, one that is not embedded, or one that differs | newer or altered: refused |
-//! | our `application_id`, a view, or a trigger on our tables, that they do not make | altered: refused, see [`crate::schema`] |
+//! | our `application_id`, a view, or a trigger on our tables, that they do not make | altered: refused, see `schema` |
 //! | tables, another `application_id` or none | foreign: refused; the earlier OpenAct's is for [`crate::legacy`] |
 //!
 //! Invariant: all missing migrations are applied in one transaction that first looks again, so that a killed process
