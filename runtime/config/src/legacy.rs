@@ -36,6 +36,8 @@ use crate::{
     written::{Member, Written},
 };
 
+pub(crate) use authorization::WORDS as AUTHORIZATION_WORDS;
+
 /// Fields of actions that could stand on a connection.
 const OF_DEFAULTS: &[&str] = &["headers", "query", "query_params", "cookies", "response_policy"];
 

@@ -228,18 +228,37 @@ impl Store {
         new: Option<&AuthConnection>,
         reason: Option<&str>,
     ) -> Result<()> {
-        let id = uuid::Uuid::now_v7().to_string();
-        let (data_key, wrapped) = DataKey::fresh(&key.keys, history_slot(trn, &id, key.version))?;
-        let side = |field, record: Option<&AuthConnection>| -> Result<(Option<String>, Option<String>)> {
-            let sealed = record.map(|record| data_key.seal(field, &snapshot(record)?)).transpose()?;
-            Ok(sealed.map(|sealed| (sealed.encrypted, sealed.nonce)).unzip())
-        };
-        let (before, after) = (side("old_data", old)?, side("new_data", new)?);
         let operation = match (old, new) {
             (None, _) => "create",
             (Some(_), Some(_)) => "update",
             (Some(_), None) => "delete",
         };
+        let side = |record: &AuthConnection| Ok(SecretString::from(snapshot(record)?.as_str()));
+        let change = AuthChange {
+            operation: operation.to_owned(),
+            old: old.map(side).transpose()?,
+            new: new.map(side).transpose()?,
+            created_at: Timestamp::now(),
+            reason: reason.map(str::to_owned),
+        };
+        self.write_change(tx, key, trn, &change).await
+    }
+
+    /// Writes a change of a credential, sealed.
+    pub(crate) async fn write_change(
+        &self,
+        tx: &mut SqliteConnection,
+        key: &VersionKeys,
+        trn: &AuthTrn,
+        change: &AuthChange,
+    ) -> Result<()> {
+        let id = uuid::Uuid::now_v7().to_string();
+        let (data_key, wrapped) = DataKey::fresh(&key.keys, history_slot(trn, &id, key.version))?;
+        let side = |field, text: &Option<SecretString>| -> Result<(Option<String>, Option<String>)> {
+            let sealed = text.as_ref().map(|text| data_key.seal(field, text.expose_secret())).transpose()?;
+            Ok(sealed.map(|sealed| (sealed.encrypted, sealed.nonce)).unzip())
+        };
+        let (old, new) = (side("old_data", &change.old)?, side("new_data", &change.new)?);
         sqlx::query(
             "INSERT INTO auth_connection_history (id, trn, operation, old_data_encrypted, old_data_nonce,
                  new_data_encrypted, new_data_nonce, data_key_encrypted, data_key_nonce, key_version, created_at, reason)
@@ -247,16 +266,16 @@ impl Store {
         )
         .bind(id)
         .bind(trn.to_string())
-        .bind(operation)
-        .bind(before.0)
-        .bind(before.1)
-        .bind(after.0)
-        .bind(after.1)
+        .bind(&change.operation)
+        .bind(old.0)
+        .bind(old.1)
+        .bind(new.0)
+        .bind(new.1)
         .bind(wrapped.encrypted)
         .bind(wrapped.nonce)
         .bind(key.version)
-        .bind(time_text(Timestamp::now()))
-        .bind(reason)
+        .bind(time_text(change.created_at))
+        .bind(&change.reason)
         .execute(tx)
         .await
         .map(drop)
@@ -268,7 +287,7 @@ fn slot(trn: &AuthTrn, key_version: i64) -> Slot {
     Slot { table: TABLE, record: trn.to_string(), key_version }
 }
 
-pub(crate) fn history_slot(trn: &AuthTrn, id: &str, key_version: i64) -> Slot {
+fn history_slot(trn: &AuthTrn, id: &str, key_version: i64) -> Slot {
     Slot { table: HISTORY, record: format!("{id}:{trn}"), key_version }
 }
 

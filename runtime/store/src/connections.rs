@@ -53,18 +53,17 @@ impl Store {
             filter.latest_only,
         );
         query.push(" ORDER BY +r.connector, +r.name, +r.version");
-        let rows: Vec<ConnectionRow> = query
-            .build_query_as()
-            .fetch_all(&self.0.readers)
-            .await
-            .map_err(self.failed("read connections"))?;
-        rows.into_iter().map(ConnectionRow::record).collect()
+        self.fetch_connections(query).await
     }
 
     /// Every version of the connections of a connector, of all tenants: who replaces the connector answers for them.
     pub async fn connections_of(&self, connector: &ConnectorName) -> Result<Vec<ConnectionRecord>> {
         let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
         query.push(" WHERE connector = ").push_bind(connector.to_string()).push(" ORDER BY trn");
+        self.fetch_connections(query).await
+    }
+
+    async fn fetch_connections(&self, mut query: QueryBuilder<Sqlite>) -> Result<Vec<ConnectionRecord>> {
         let rows: Vec<ConnectionRow> = query
             .build_query_as()
             .fetch_all(&self.0.readers)
@@ -82,12 +81,7 @@ impl Store {
     ) -> Result<Vec<ConnectionRecord>> {
         let mut query = QueryBuilder::new(COLUMNS);
         push_latest(&mut query, Kind::Connection, tenant, connector, names)?;
-        let rows: Vec<ConnectionRow> = query
-            .build_query_as()
-            .fetch_all(&self.0.readers)
-            .await
-            .map_err(self.failed("read connections"))?;
-        rows.into_iter().map(ConnectionRow::record).collect()
+        self.fetch_connections(query).await
     }
 
     /// Deletes one version; says whether there was one. Refused while an action runs over it.

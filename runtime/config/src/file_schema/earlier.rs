@@ -5,23 +5,10 @@
 
 use serde_json::{Value, json};
 
-use crate::connector::Connector;
+use crate::{connector::Connector, legacy::AUTHORIZATION_WORDS};
 
 /// Fields of actions that could stand on a connection.
 const OF_DEFAULTS: &[&str] = &["headers", "query", "query_params", "cookies", "response_policy"];
-/// `authorization` as a word.
-const WORDS: &[&str] = &[
-    "none",
-    "bearer",
-    "bearer_token",
-    "api_key",
-    "basic",
-    "oauth2_client_credentials",
-    "oauth2",
-    "oauth2_authorization_code",
-    "oauth2_authflow",
-    "authflow",
-];
 /// What belonged to the word and stood beside it.
 const SECRETS_BESIDE: &[&str] = &["token", "api_key", "api_key_value", "password", "client_secret"];
 const TEXTS_BESIDE: &[&str] = &[
@@ -77,7 +64,7 @@ pub(super) fn connection(schema: &mut Value, connector: &Connector) {
 fn authorization(schema: &mut Value) {
     let Some(section) = schema.pointer_mut("/properties/authorization") else { return };
     if let Some(Value::Array(kinds)) = section.pointer_mut("/properties/type/enum") {
-        let earlier = WORDS.iter().map(|word| json!(word));
+        let earlier = AUTHORIZATION_WORDS.iter().map(|word| json!(word));
         let more: Vec<Value> = earlier.filter(|word| !kinds.contains(word)).collect();
         kinds.extend(more);
     }
@@ -89,7 +76,7 @@ fn authorization(schema: &mut Value) {
     let description = object.get("description").cloned();
     *section = json!({
         "description": description, "x-aliases": ["auth"],
-        "anyOf": [object, {"enum": WORDS, "deprecated": true}],
+        "anyOf": [object, {"enum": AUTHORIZATION_WORDS, "deprecated": true}],
     });
 }
 

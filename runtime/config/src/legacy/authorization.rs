@@ -71,7 +71,8 @@ const OAUTH: Kind = Kind {
     ],
 };
 
-const WORDS: &[&str] = &[
+/// `authorization` as a word.
+pub(crate) const WORDS: &[&str] = &[
     "none",
     "bearer",
     "bearer_token",

@@ -8,22 +8,14 @@
 
 use std::path::PathBuf;
 
-use openact_core::{
-    AuthTrn, Result,
-    secret::{ExposeSecret, SecretString},
-};
+use openact_core::{AuthTrn, Result};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{LegacyRows, TABLES, aside, copy_beside, quoted, read::read, recognise};
 use crate::{
-    AuthChange, AuthConnection, Author, ChangeSet, KeySource, RunWrites, Store, StoreUrl,
-    auth_connections::history_slot,
-    bump_generation,
-    key_versions::VersionKeys,
+    AuthChange, AuthConnection, Author, ChangeSet, KeySource, RunWrites, Store, StoreUrl, bump_generation,
     migrate::{self, MIGRATIONS},
     open::Pools,
-    rows::time_text,
-    seal::DataKey,
 };
 
 /// What the rows of an earlier database became.
@@ -106,44 +98,6 @@ impl Store {
             self.write_change(tx, &key, trn, change).await?;
         }
         Ok(())
-    }
-
-    /// Writes a change of a credential that happened before, with its time.
-    async fn write_change(
-        &self,
-        tx: &mut SqliteConnection,
-        key: &VersionKeys,
-        trn: &AuthTrn,
-        change: &AuthChange,
-    ) -> Result<()> {
-        let id = uuid::Uuid::now_v7().to_string();
-        let (data_key, wrapped) = DataKey::fresh(&key.keys, history_slot(trn, &id, key.version))?;
-        let side = |field, text: &Option<SecretString>| -> Result<(Option<String>, Option<String>)> {
-            let sealed = text.as_ref().map(|text| data_key.seal(field, text.expose_secret())).transpose()?;
-            Ok(sealed.map(|sealed| (sealed.encrypted, sealed.nonce)).unzip())
-        };
-        let (old, new) = (side("old_data", &change.old)?, side("new_data", &change.new)?);
-        sqlx::query(
-            "INSERT INTO auth_connection_history (id, trn, operation, old_data_encrypted, old_data_nonce,
-                 new_data_encrypted, new_data_nonce, data_key_encrypted, data_key_nonce, key_version, created_at, reason)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(id)
-        .bind(trn.to_string())
-        .bind(&change.operation)
-        .bind(old.0)
-        .bind(old.1)
-        .bind(new.0)
-        .bind(new.1)
-        .bind(wrapped.encrypted)
-        .bind(wrapped.nonce)
-        .bind(key.version)
-        .bind(time_text(change.created_at))
-        .bind(&change.reason)
-        .execute(tx)
-        .await
-        .map(drop)
-        .map_err(self.failed("write the history of a credential"))
     }
 }
 
