@@ -8,9 +8,9 @@ use crate::{
     ConnectionTrn, Error, JsonObject, Result, Timestamp,
     manifest::Manifest,
     policies::{self, Policies, RateLimit, section, take_sections},
-    policy::Origin,
+    policy::{Origin, Scheme},
     schema::SchemaView,
-    secret::visit_secrets,
+    secret::{SecretRef, visit_secrets},
 };
 
 /// One stored version of a connection.
@@ -45,6 +45,8 @@ pub struct ConnectionParts {
     pub origins: Vec<Origin>,
     /// Where a credential may go: the origin of the first URL in the connector's own fields.
     pub credential_origin: Option<Origin>,
+    /// The connector's own secret fields, by their names (`password`, `tls/key`): what it may use without seeing it.
+    pub secrets: Vec<(String, SecretRef)>,
 }
 
 /// Keys of a connection that belong to the host, beside the sections of [`crate::policies`].
@@ -63,8 +65,11 @@ impl ConnectionParts {
         Policies::of(&sections)?;
         let mut origins = Vec::new();
         collect_origins(&Value::Object(guest.clone()), &manifest.connection_schema, &mut origins)?;
-        visit_secrets(&mut guest, &SchemaView::new(&manifest.connection_schema), &mut |_, value| {
-            *value = Value::Null;
+        let mut secrets = Vec::new();
+        visit_secrets(&mut guest, &SchemaView::new(&manifest.connection_schema), &mut |pointer, value| {
+            let reference = SecretRef::from_json(&value.take());
+            secrets
+                .extend(reference.map(|reference| (pointer.trim_start_matches('/').to_owned(), reference)));
         });
         guest.retain(|_, value| !value.is_null());
         Ok(Self {
@@ -74,13 +79,15 @@ impl ConnectionParts {
             defaults,
             sections,
             rate_limit: section(&mut host, "rate_limit")?,
-            credential_origin: origins.first().cloned(),
+            credential_origin: origins.iter().find(|origin| origin.scheme() != Scheme::Tcp).cloned(),
             origins,
+            secrets,
         })
     }
 }
 
-/// Every URL at a place of format "uri" names an origin the operator chose to talk to.
+/// Every URL at a place of format "uri", and every host at a place with `x-endpoint`, names an origin the operator chose
+/// to talk to. `x-endpoint` is `{"port": the field beside it that holds the port, "default_port": else this one}`.
 fn collect_origins(value: &Value, schema: &Value, origins: &mut Vec<Origin>) -> Result<()> {
     fn walk(value: &Value, view: &SchemaView<'_>, origins: &mut Vec<Origin>) -> Result<()> {
         match value {
@@ -102,15 +109,21 @@ fn collect_origins(value: &Value, schema: &Value, origins: &mut Vec<Origin>) -> 
             }
             Value::Object(object) => {
                 for (key, value) in object {
-                    if let Some(child) = view.property(key) {
-                        walk(value, &child, origins)?;
+                    let Some(child) = view.property(key) else { continue };
+                    match (value, child.annotation("x-endpoint")) {
+                        (Value::String(host), Some(rule)) => {
+                            origins.push(endpoint(host, rule, Some(object))?)
+                        }
+                        _ => walk(value, &child, origins)?,
                     }
                 }
             }
             Value::Array(items) => {
-                if let Some(child) = view.item() {
-                    for item in items {
-                        walk(item, &child, origins)?;
+                let Some(child) = view.item() else { return Ok(()) };
+                for item in items {
+                    match (item, child.annotation("x-endpoint")) {
+                        (Value::String(host), Some(rule)) => origins.push(endpoint(host, rule, None)?),
+                        _ => walk(item, &child, origins)?,
                     }
                 }
             }
@@ -119,6 +132,22 @@ fn collect_origins(value: &Value, schema: &Value, origins: &mut Vec<Origin>) -> 
         Ok(())
     }
     walk(value, &SchemaView::new(schema), origins)
+}
+
+/// The origin of a host by its rule; with the port beside it, if it is a field of `object`.
+fn endpoint(host: &str, rule: &Value, object: Option<&JsonObject>) -> Result<Origin> {
+    let port = |value: &Value| value.as_u64().and_then(|port| u16::try_from(port).ok());
+    let default = rule.get("default_port").and_then(port);
+    let Some(object) = object else { return Origin::parse_endpoint(host, default) };
+    let beside = rule.get("port").and_then(Value::as_str).and_then(|name| object.get(name));
+    let port = match beside {
+        Some(beside) => port(beside),
+        None => default,
+    };
+    Origin::endpoint(
+        host,
+        port.ok_or_else(|| Error::invalid_config("the connection has a host and no port"))?,
+    )
 }
 
 /// The JSON Schema of a whole connection: the connector's own fields and the host's sections, closed.
@@ -278,13 +307,40 @@ mod tests {
         }
     }
 
+    fn manifest(connection_schema: Value) -> Manifest {
+        serde_json::from_value(json!({
+            "name": "it", "version": "1", "summary": "", "operations": [], "default_operation": "", "needs": [],
+            "connection_schema": connection_schema,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_connection_grants_byte_streams_to_its_own_hosts_and_names_its_secrets() {
+        let manifest = manifest(json!({"properties": {
+            "host": {"x-endpoint": {"port": "port", "default_port": 5432}}, "port": {}, "password": {"writeOnly": true},
+            "hosts": {"items": {"x-endpoint": {"default_port": 27017}}},
+        }}));
+        let parts = |config: Value| ConnectionParts::of(config.as_object().unwrap(), &manifest);
+        let origins = |config: Value| -> Vec<String> {
+            parts(config).unwrap().origins.iter().map(Origin::to_string).collect()
+        };
+        assert_eq!(origins(json!({"host": "db"})), ["tcp://db:5432"]);
+        assert_eq!(origins(json!({"host": "db", "port": 1})), ["tcp://db:1"]);
+        assert_eq!(origins(json!({"host": "::1", "port": 1})), ["tcp://[::1]:1"]);
+        assert_eq!(origins(json!({"hosts": ["a", "b:1"]})), ["tcp://a:27017", "tcp://b:1"]);
+        for config in [json!({"host": "db", "port": 0}), json!({"host": "/run/x"}), json!({"hosts": ["a:x"]})]
+        {
+            assert_eq!(parts(config.clone()).unwrap_err().code, ErrorCode::InvalidConfig, "{config}");
+        }
+        let parts = parts(json!({"host": "db", "password": {"$env": "PW"}})).unwrap();
+        assert_eq!(parts.secrets, [("password".to_owned(), SecretRef::Env("PW".into()))]);
+        assert_eq!((parts.guest.get("password"), parts.credential_origin), (None, None));
+    }
+
     #[test]
     fn a_url_with_a_password_is_refused_without_being_quoted() {
-        let manifest: Manifest = serde_json::from_value(json!({
-            "name": "it", "version": "1", "summary": "", "operations": [], "default_operation": "", "needs": [],
-            "connection_schema": {"properties": {"base_url": {"format": "uri"}}},
-        }))
-        .unwrap();
+        let manifest = manifest(json!({"properties": {"base_url": {"format": "uri"}}}));
         for url in
             ["https://u:hunter2@example.com", "https://u:hunter2@example.com:99999", "ftp://u:hunter2@x"]
         {

@@ -3,6 +3,7 @@
 //! | field | meaning |
 //! |---|---|
 //! | `allowed_hosts` | further origins the connector may reach |
+//! | `allow_plaintext` | logins over byte streams without TLS to other machines (false) |
 //! | `allow_private` | private addresses it may reach: `10.1.0.0/16`, `10.1.2.3`, `db.internal:8080` |
 //! | `proxy` | `http://`, `https://`, `socks5://` or `socks5h://`; as text or `{url, username, password}` |
 //! | `tls` | `verify` (true), `ca`, `ca_only`, `client_cert`, `client_key`, `server_name`, `min_version` (`1.2`, `1.3`) |
@@ -31,6 +32,8 @@ pub struct Network {
     pub allowed_hosts: Vec<String>,
     /// Private addresses it may reach.
     pub allow_private: Vec<String>,
+    /// Whether a password may be proven over a byte stream that anybody on the way can read.
+    pub allow_plaintext: bool,
     /// The proxy.
     pub proxy: Option<ProxyConfig>,
     /// TLS.
@@ -159,6 +162,8 @@ impl<'de> Deserialize<'de> for SecretText {
 /// `network` with its secrets, as the engine makes clients of it.
 #[derive(Clone, Debug, Default)]
 pub struct NetworkSettings {
+    /// See [`Network::allow_plaintext`].
+    pub allow_plaintext: bool,
     /// The proxy.
     pub proxy: Option<Proxy>,
     /// TLS.
@@ -166,9 +171,14 @@ pub struct NetworkSettings {
 }
 
 impl NetworkSettings {
-    /// The name that stands for the host of `origin` in TLS: only for the connection's own.
+    /// The name that stands for the host of `origin` in TLS: only for the connection's own. Every endpoint of byte
+    /// streams is its own: what is listed beside its hosts are other nodes of the same service.
     pub fn server_name(&self, origin: &Origin, is_own: bool) -> Option<&str> {
-        self.tls.server_name.as_deref().filter(|_| is_own && origin.scheme() == Scheme::Https)
+        self.tls.server_name.as_deref().filter(|_| match origin.scheme() {
+            Scheme::Http => false,
+            Scheme::Https => is_own,
+            Scheme::Tcp => true,
+        })
     }
 }
 
@@ -307,6 +317,7 @@ impl Network {
             text.as_ref().map(|text| text.resolve(&format!("network.tls.{field}"), secrets)).transpose()
         };
         Ok(NetworkSettings {
+            allow_plaintext: self.allow_plaintext,
             proxy: self.proxy_url()?.map(|url| Proxy { url, user }),
             tls: TlsSettings {
                 insecure: !tls.verify,
@@ -330,9 +341,11 @@ pub(crate) fn schema() -> Value {
         "description": "how the host reaches the other system",
         "properties": {
             "allowed_hosts": {"type": "array", "items": text,
-                "description": "further origins the connector may reach, such as https://uploads.example.com"},
+                "description": "further origins the connector may reach, such as https://uploads.example.com or tcp://replica.example.com:5432"},
             "allow_private": {"type": "array", "items": text,
                 "description": "private addresses it may reach: 10.1.0.0/16, 10.1.2.3, db.internal:8080"},
+            "allow_plaintext": {"type": "boolean",
+                "description": "log in over byte streams without TLS to other machines: whoever is on the way can listen"},
             "proxy": {"type": ["string", "object"], "x-aliases": ["proxy_url"], "additionalProperties": false,
                 "description": "http://, https://, socks5:// or socks5h://",
                 "required": ["url"],

@@ -5,8 +5,10 @@
 //! | a URL in the connection's own configuration (a field of `"format": "uri"`) | its scheme, host and port |
 //! | `network.allowed_hosts: ["https://other.example"]` | that scheme and host, on the scheme's port |
 //! | `network.allowed_hosts: ["https://other.example:8443"]` | that scheme, host and port |
+//! | a host in the connection's own configuration (a field with `"x-endpoint"`) | byte streams to it, on its port |
+//! | `network.allowed_hosts: ["tcp://other.example:5432"]` | byte streams to that host and port |
 //!
-//! Refused as a grant: no scheme, a scheme other than http and https, user info, a path, a query, wildcards, white space.
+//! Refused as a grant: no scheme, a scheme other than these three, user info, a path, a query, wildcards, white space.
 //! Two hosts are equal when their parsed forms are, so `0x7f.1`, `127.1` and `127.0.0.1` are one host, and a name with
 //! one trailing dot is the name without it. No grant: everything is denied.
 //!
@@ -27,6 +29,8 @@ pub enum Scheme {
     Http,
     /// `https`
     Https,
+    /// `tcp`: a byte stream, whether TLS goes over it or not.
+    Tcp,
 }
 
 impl fmt::Display for Scheme {
@@ -34,6 +38,7 @@ impl fmt::Display for Scheme {
         f.write_str(match self {
             Self::Http => "http",
             Self::Https => "https",
+            Self::Tcp => "tcp",
         })
     }
 }
@@ -69,7 +74,49 @@ impl Origin {
         Some(Self { scheme, host, port: url.port_or_known_default()? })
     }
 
-    /// Parses a grant: an http or https URL with nothing after the port.
+    /// The origin of byte streams to `host`, a name or an address, on `port`.
+    pub fn endpoint(host: &str, port: u16) -> Result<Self> {
+        let bad = |what: &str| {
+            Error::invalid_config(format!("'{}' is not a host: {what}", host.escape_debug()))
+                .hint("expected a host name or an address, such as db.example.com")
+        };
+        let odd = |c: char| c.is_control() || c.is_whitespace() || "/\\@%*?#".contains(c);
+        if host.contains(odd) {
+            return Err(bad("it holds a character that no host name has"));
+        }
+        if port == 0 {
+            return Err(bad("its port is 0"));
+        }
+        let parsed = match host.parse::<std::net::Ipv6Addr>() {
+            Ok(address) => Ok(Host::Ipv6(address)),
+            Err(_) => Host::parse(host.strip_suffix('.').unwrap_or(host)),
+        };
+        match parsed.map_err(|error| bad(&error.to_string()))? {
+            Host::Domain(name) if name.split('.').any(str::is_empty) => Err(bad("it has an empty label")),
+            host => Ok(Self { scheme: Scheme::Tcp, host, port }),
+        }
+    }
+
+    /// The same of `host:port`, `[v6]:port`, or `host` alone where there is a `default` port.
+    pub fn parse_endpoint(text: &str, default: Option<u16>) -> Result<Self> {
+        let (host, port) = match text.rsplit_once(':') {
+            // The colons of an address without a port.
+            Some((before, _)) if before.contains(':') && !before.ends_with(']') => (text, None),
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        };
+        let port = match port {
+            Some(port) => port.parse().ok(),
+            None => default,
+        };
+        let port = port.ok_or_else(|| {
+            Error::invalid_config(format!("'{}' has no port", text.escape_debug()))
+                .hint("expected host:port, such as db.example.com:5432")
+        })?;
+        Self::endpoint(host, port)
+    }
+
+    /// Parses a grant: an http or https URL with nothing after the port, or `tcp://host:port`.
     pub fn parse_grant(text: &str) -> Result<Self> {
         let bad = |what: &str| {
             Error::invalid_config(format!("'{}' cannot be granted: {what}", text.escape_debug()))
@@ -81,6 +128,9 @@ impl Origin {
         // The parser drops some of these silently, and they are how one text comes to look like two hosts.
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(bad("it holds white space or a control character"));
+        }
+        if let Some(endpoint) = text.strip_prefix("tcp://") {
+            return Self::parse_endpoint(endpoint, None);
         }
         let url = Url::parse(text).map_err(|error| bad(&error.to_string()))?;
         if !url.username().is_empty() || url.password().is_some() {
@@ -94,7 +144,7 @@ impl Origin {
             return Err(bad("wildcards are not supported"));
         }
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(bad("the scheme is not http or https"));
+            return Err(bad("the scheme is not http, https or tcp"));
         }
         Self::of(&url).ok_or_else(|| bad("its host has an empty label"))
     }
@@ -125,10 +175,11 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme, self.host)?;
         let default = match self.scheme {
-            Scheme::Http => 80,
-            Scheme::Https => 443,
+            Scheme::Http => Some(80),
+            Scheme::Https => Some(443),
+            Scheme::Tcp => None,
         };
-        if self.port == default { Ok(()) } else { write!(f, ":{}", self.port) }
+        if Some(self.port) == default { Ok(()) } else { write!(f, ":{}", self.port) }
     }
 }
 
@@ -185,6 +236,17 @@ impl EgressGrants {
             return Err(Error::egress_denied("the URL holds a user name or password")
                 .hint("credentials belong in the connection's authorization"));
         }
+        self.granted(origin)
+    }
+
+    /// The origin of byte streams to `host` on `port` if it is granted; else why not, as [`EgressGrants::check`].
+    pub fn check_endpoint(&self, host: &str, port: u16) -> Result<Origin> {
+        self.granted(
+            Origin::endpoint(host, port).map_err(|error| Error::egress_denied(error.message.clone()))?,
+        )
+    }
+
+    fn granted(&self, origin: Origin) -> Result<Origin> {
         if !self.origins.contains(&origin) {
             return Err(Error::egress_denied(format!("this connection may not reach {origin}"))
                 .hint(format!(
@@ -207,6 +269,40 @@ mod tests {
 
     fn allows(grants: &EgressGrants, url: &str) -> bool {
         Url::parse(url).is_ok_and(|url| grants.check(&url).is_ok())
+    }
+
+    #[test]
+    fn a_byte_stream_goes_to_a_granted_host_and_port_only() {
+        let grants =
+            grants(&["tcp://db.example.com:5432", "tcp://[2001:4860::1]:1", "https://db.example.com"]);
+        for (host, port) in
+            [("db.example.com", 5432), ("DB.example.com.", 5432), ("2001:4860::1", 1), ("[2001:4860::1]", 1)]
+        {
+            assert!(grants.check_endpoint(host, port).is_ok(), "{host}:{port}");
+        }
+        for (host, port) in [
+            ("db.example.com", 443),
+            ("db.example.com", 0),
+            ("evil.example.com", 5432),
+            ("db.example.com/x", 5432),
+            ("u@db.example.com", 5432),
+            ("db..example.com", 5432),
+            ("/var/run/socket", 5432),
+            ("", 5432),
+        ] {
+            let error = grants.check_endpoint(host, port).unwrap_err();
+            assert_eq!(error.code, crate::ErrorCode::EgressDenied, "{host}:{port}");
+        }
+        for text in [
+            "tcp://db.example.com",
+            "tcp://db:99999",
+            "tcp://*.example.com:1",
+            "tcp://u@db:1",
+            "tcp://db:1/x",
+        ] {
+            assert!(Origin::parse_grant(text).is_err(), "{text}");
+        }
+        assert!(!allows(&grants, "http://db.example.com:5432/"));
     }
 
     #[test]

@@ -157,6 +157,11 @@ impl<'a> SchemaView<'a> {
         self.nodes.iter().any(|node| node.get("format").is_some_and(|found| found == format))
     }
 
+    /// The value of an annotation of ours (`x-endpoint`, `x-url`) at this place.
+    pub fn annotation(&self, name: &str) -> Option<&'a Value> {
+        self.nodes.iter().find_map(|node| node.get(name))
+    }
+
     /// Whether merging replaces the value here whole (`x-merge`).
     pub fn merges_whole(&self) -> bool {
         self.nodes.iter().any(|node| node.get("x-merge").is_some_and(|rule| rule == "replace"))
