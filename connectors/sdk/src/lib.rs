@@ -26,14 +26,18 @@ mod manifest;
 pub mod output;
 pub mod sockets;
 pub mod state;
+mod stream;
 pub mod testing;
 
 pub use bindings::openact::connector::types::{Capability, Effect, Failure, HostError, UpstreamFailure};
 pub use connector::{Call, Connector};
+pub use credentials::Login;
 pub use host::Host;
 pub use http::{Request, Response};
 pub use json::Json;
 pub use manifest::{Manifest, Operation};
+pub use sockets::{Endpoint, Socket, TlsMode};
+pub use stream::Stream;
 
 /// What `export!` expands to; not for use by hand.
 #[doc(hidden)]

@@ -12,6 +12,7 @@ use crate::{
     connector,
     http::Rest,
     log::Level,
+    sockets::{Endpoint, Opened, TlsMode},
 };
 
 /// A host that answers from a script and remembers what it was asked.
@@ -83,6 +84,11 @@ impl Host for FakeHost {
         self.requests.borrow_mut().push(request);
         let unexpected = || Err(HostError::Denied("the script of the fake host has no answer left".into()));
         self.script.borrow_mut().pop_front().unwrap_or_else(unexpected)
+    }
+
+    fn open(&self, endpoint: &Endpoint, tls: TlsMode, session: Option<&str>) -> Result<Opened, HostError> {
+        let _ = (tls, session);
+        Err(HostError::Denied(format!("the fake host opens nothing to {}:{}", endpoint.host, endpoint.port)))
     }
 
     fn log(&self, level: Level, message: &str, _fields: Option<&Json>) {
