@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`trn`] (identities), [`connection`] and [`action`] (what is configured), [`manifest`] (what a
 //! connector says of itself), [`merge`] (how configuration combines), [`schema`] (checking it), [`policy`] (where a
-//! call may go), [`policies`] (how: [`network`], [`retry`], [`header_policy`]), [`credential`] (as whom), [`secret`] (what must not be shown), [`limits`] (every bound), [`run`] (what is remembered of a
+//! call may go), [`policies`] (how: [`network`], [`retry`], [`header_policy`]), [`credential`] (as whom), [`login`] (as whom, to a wire protocol), [`secret`] (what must not be shown), [`limits`] (every bound), [`run`] (what is remembered of a
 //! call), [`error`] (how it fails).
 
 pub mod action;
@@ -12,6 +12,7 @@ pub mod credential;
 pub mod error;
 pub mod header_policy;
 pub mod limits;
+pub mod login;
 pub mod manifest;
 pub mod merge;
 pub mod network;

@@ -227,6 +227,19 @@ pub const TOKEN_COOLDOWN: Duration = Duration::from_secs(5);
 /// See [`TOKEN_COOLDOWN`].
 pub const TOKEN_COOLDOWN_MAX: Duration = Duration::from_secs(300);
 
+/// Rounds of SCRAM's key derivation that a server may ask for. RFC 7677 wants at least the first: fewer make a proof
+/// cheap to guess from. The second is 600,000, which is advised for new passwords, and room: half a second of a core.
+pub const SCRAM_ROUNDS: std::ops::RangeInclusive<u32> = 4_096..=1_000_000;
+
+/// Keys that SCRAM derived, kept in memory, whichever were used last.
+pub const SCRAM_KEYS_MAX: usize = 1_000;
+
+/// A challenge of a login, bytes. The longest is a public key.
+pub const LOGIN_CHALLENGE_BYTES_MAX: usize = 8 * KIB as usize;
+
+/// What is kept of a socket's beginning, bytes each way, to tell a login from what comes after it.
+pub const LOGIN_HEARD_BYTES_MAX: usize = 16 * KIB as usize;
+
 /// Redirects followed for one request.
 pub const HTTP_REDIRECTS_MAX: usize = 5;
 

@@ -1,0 +1,203 @@
+//! Logins of wire protocols: a guest asks, the host answers with a password that the guest never sees.
+//!
+//! ```text
+//! guest ──start, step──► engine ──Login──► openact-auth        the proof, for the guest to send
+//!                        engine ◄──Frame── openact-auth        the password itself: the engine writes it
+//! ```
+//!
+//! What the engine tells a guest of an error: `invalid_input` (parameters, order of steps) is `invalid-request`,
+//! `egress_denied` (a password that would be given away) is `denied`, `auth_required` (the other side refused) is
+//! `auth-required`, and `upstream_error` (it broke the rules, or did not prove that it knows the password) is `protocol`.
+//!
+//! Invariant: nothing here is an answer to the guest but [`Answer::Bytes`], and no password is in that but as a proof.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
+
+use crate::{JsonObject, Result, credential::BoxFuture, limits::REDACTED_BYTES_MIN};
+
+/// The mechanisms. One for the process; it may keep what is slow to compute.
+pub trait Logins: Send + Sync {
+    /// Begins a login; none if there is no such mechanism, or not on this channel (channel binding to a certificate
+    /// that has none), so that a guest may take another. The caller knows the peer, and so whether plain text will do.
+    fn start(&self, request: LoginRequest<'_>) -> Result<Option<Box<dyn Login>>>;
+}
+
+/// What a guest asks for.
+pub struct LoginRequest<'a> {
+    /// Its name, such as `SCRAM-SHA-256`.
+    pub mechanism: &'a str,
+    /// What it needs besides the secret. `secret`, the name by which the caller looked that up, is passed over.
+    pub parameters: &'a JsonObject,
+    /// The password.
+    pub secret: SecretString,
+    /// What it will go over.
+    pub channel: Channel<'a>,
+}
+
+/// The stream of a login. Of plain text it is the default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Channel<'a> {
+    /// Whether it is TLS.
+    pub is_encrypted: bool,
+    /// The hash of the server's certificate (RFC 5929 section 4), if TLS has one that it is defined for.
+    pub tls_server_end_point: Option<&'a [u8]>,
+}
+
+/// One login, which belongs to its socket.
+pub trait Login: Send {
+    /// The answer to one challenge. After an error there is no other step.
+    fn step<'a>(&'a mut self, challenge: &'a [u8], heard: Heard<'a>) -> BoxFuture<'a, Result<Answer>>;
+}
+
+/// What has gone over the socket: since TLS began, or since the beginning if it is plain text.
+#[derive(Clone, Copy)]
+pub struct Heard<'a> {
+    /// What the guest wrote, and placeholders for what the host wrote for it (see [`Frame::placeholder`]).
+    pub written: &'a [u8],
+    /// What the guest was given to read.
+    pub read: &'a [u8],
+    /// Whether that is all. It is not if there was more than is kept, or if another call has used the socket.
+    pub is_whole: bool,
+}
+
+/// What a step comes to.
+pub enum Answer {
+    /// For the guest to send. It holds a proof at most.
+    Bytes(Vec<u8>),
+    /// The host writes it; the guest gets an empty answer and never sees it.
+    Write(Frame),
+    /// Nothing to send: the other side has proved itself.
+    Done,
+}
+
+/// A message of a protocol with the password in it.
+pub struct Frame {
+    bytes: Zeroizing<Vec<u8>>,
+    echo: Echo,
+}
+
+impl Frame {
+    /// `bytes` as they go to the socket, with `password` somewhere in them.
+    pub fn new(bytes: Zeroizing<Vec<u8>>, password: &SecretString) -> Self {
+        Self { bytes, echo: Echo::of(password) }
+    }
+
+    /// What to write.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What stands for it in [`Heard::written`]: as many zeros, which are no beginning of any login.
+    pub fn placeholder(&self) -> Vec<u8> {
+        vec![0; self.bytes.len()]
+    }
+
+    /// What is to hear everything that arrives until the guest has read and written again.
+    pub fn into_echo(self) -> Echo {
+        self.echo
+    }
+}
+
+/// Finds a password in what the other side answers: a server that does not know a command may repeat it. (Redis before
+/// version 6 does so with `HELLO 3 AUTH user password`, and a later one with a command that was renamed.)
+pub struct Echo {
+    /// The password's beginning, as error messages cut long arguments short. Empty if it is too short to tell.
+    needle: Zeroizing<Vec<u8>>,
+    tail: Zeroizing<Vec<u8>>,
+}
+
+impl Echo {
+    const NEEDLE_BYTES_MAX: usize = 32;
+
+    fn of(password: &SecretString) -> Self {
+        let bytes = password.expose_secret().as_bytes();
+        let bytes = if bytes.len() < REDACTED_BYTES_MIN { &[] } else { bytes };
+        let needle = bytes.iter().copied().take(Self::NEEDLE_BYTES_MAX).collect();
+        Self { needle: Zeroizing::new(needle), tail: Zeroizing::default() }
+    }
+
+    /// Whether the password is in what arrived so far, of which `arrived` is the latest. Asked of what the network
+    /// brings, not of the piece that a guest asks for: before any of it is handed over.
+    pub fn is_in(&mut self, arrived: &[u8]) -> bool {
+        if self.needle.is_empty() {
+            return false;
+        }
+        let mut seen = Zeroizing::new(Vec::with_capacity(self.tail.len() + arrived.len()));
+        seen.extend_from_slice(&self.tail);
+        seen.extend_from_slice(arrived);
+        let found = seen.windows(self.needle.len()).any(|window| window == self.needle.as_slice());
+        let kept = seen.len().saturating_sub(self.needle.len() - 1);
+        self.tail = Zeroizing::new(seen.split_off(kept));
+        found
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Write(frame) => frame.fmt(f),
+            Self::Done => f.write_str("Done"),
+        }
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({})", self.bytes.len())
+    }
+}
+
+impl fmt::Debug for Echo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Echo")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(password: &str) -> Frame {
+        Frame::new(Zeroizing::new(format!("AUTH {password}").into_bytes()), &password.into())
+    }
+
+    #[test]
+    fn c9_nothing_of_a_login_shows_its_secret() {
+        let shown = |what: &dyn fmt::Debug| format!("{what:?}");
+        let frame = frame("hunter2");
+        let bytes = shown(&b"hunter2".to_vec());
+        for text in [
+            shown(&frame),
+            shown(&Answer::Bytes(b"hunter2".to_vec())),
+            shown(&Answer::Write(frame)),
+            shown(&Echo::of(&"hunter2".into())),
+        ] {
+            assert!(!text.contains("hunter2") && !text.contains(bytes.trim_matches(['[', ']'])), "{text}");
+        }
+    }
+
+    #[test]
+    fn c1_what_the_host_wrote_is_zeros_to_later_steps() {
+        assert_eq!(frame("hunter2").placeholder(), [0; 12]);
+    }
+
+    #[test]
+    fn c2_a_password_that_comes_back_is_found_across_pieces() {
+        let password = "correct horse battery staple and more than thirty-two bytes";
+        let heard = |password: &str, pieces: &[&str]| {
+            let mut echo = frame(password).into_echo();
+            pieces.iter().any(|piece| echo.is_in(piece.as_bytes()))
+        };
+        assert!(heard("hunter2", &["-ERR unknown command 'AUTH', with args beginning with: 'hunter2'\r\n"]));
+        assert!(heard("hunter2", &["-ERR hun", "t", "er2'\r\n"]));
+        assert!(heard("hunter2", &["hunter2"]));
+        assert!(heard(password, &["beginning with: 'correct horse battery staple and"]));
+        assert!(!heard("hunter2", &["-WRONGPASS hunter", " 2", "hunter1 unter2"]));
+        assert!(!heard("hunt", &["too short to tell: hunt"]));
+        assert!(!heard("", &["", "x"]));
+    }
+}
