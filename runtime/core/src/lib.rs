@@ -7,6 +7,7 @@
 
 pub mod action;
 pub mod address;
+pub mod clear;
 pub mod connection;
 pub mod credential;
 pub mod error;
