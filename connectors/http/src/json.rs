@@ -2,46 +2,14 @@
 //!
 //! Invariant: a value that is only passed on stays the text it was, digits, order and repeated names included.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// The members of an object in the order they were written, repeated names too.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Members<T>(pub Vec<(String, T)>);
-
-impl<T> Default for Members<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Collect<T> {
-            type Value = Vec<(String, T)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(members)
-            }
-        }
-        deserializer.deserialize_map(Collect(PhantomData)).map(Self)
-    }
-}
+pub use openact_connector::members::Members;
+pub(crate) use openact_connector::{members::member, write::push_string};
 
 /// A place in JSON: a JSON Pointer (RFC 6901) such as `/data/0`, or the same as `$.data[0]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,17 +71,6 @@ impl JsonSchema for Pointer {
     }
 }
 
-/// The member of an object, or the item of a list, that `token` names. Of a repeated name the last counts.
-pub(crate) fn member<'a>(json: &'a str, token: &str) -> Option<&'a str> {
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    let found = match json.as_bytes().first()? {
-        b'{' => deserializer.deserialize_map(Step(token)),
-        b'[' => deserializer.deserialize_seq(Step(token)),
-        _ => return None,
-    };
-    found.ok().flatten().map(RawValue::get)
-}
-
 /// `json` with `value` at the place that `tokens` name, made if it is not there; none if something else is in the way.
 pub(crate) fn with_member(json: &str, tokens: &[String], value: &str) -> Option<String> {
     let Some((name, tokens)) = tokens.split_first() else {
@@ -133,28 +90,6 @@ pub(crate) fn with_member(json: &str, tokens: &[String], value: &str) -> Option<
     }
     out.push('}');
     Some(out)
-}
-
-/// Appends `text` as a JSON string (RFC 8259 section 7).
-pub(crate) fn push_string(out: &mut String, text: &str) {
-    out.push('"');
-    let mut rest = text;
-    while let Some(at) = rest.find(|c: char| c < ' ' || c == '"' || c == '\\') {
-        let (plain, after) = rest.split_at(at);
-        out.push_str(plain);
-        let mut characters = after.chars();
-        match characters.next() {
-            Some('\n') => out.push_str("\\n"),
-            Some('\r') => out.push_str("\\r"),
-            Some('\t') => out.push_str("\\t"),
-            Some(c @ ('"' | '\\')) => out.extend(['\\', c]),
-            Some(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            None => {}
-        }
-        rest = characters.as_str();
-    }
-    out.push_str(rest);
-    out.push('"');
 }
 
 fn pointer_token(text: &str) -> Option<String> {
@@ -193,63 +128,4 @@ fn path_tokens(mut rest: &str) -> Option<Vec<String>> {
         rest = after;
     }
     Some(tokens)
-}
-
-/// One step down, skipping everything beside it.
-struct Step<'t>(&'t str);
-
-impl<'de> Visitor<'de> for Step<'_> {
-    type Value = Option<&'de RawValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object or a list")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(is_it) = map.next_key_seed(Is(self.0))? {
-            if is_it {
-                found = Some(map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(found)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let canonical = self.0 == "0" || !self.0.starts_with(['0', '+']);
-        let mut left = self.0.parse::<usize>().ok().filter(|_| canonical);
-        let mut found = None;
-        while let Some(item) = list.next_element::<&RawValue>()? {
-            if left == Some(0) {
-                found = Some(item);
-            }
-            left = left.and_then(|left| left.checked_sub(1));
-        }
-        Ok(found)
-    }
-}
-
-/// Whether a key is this one, without keeping it.
-struct Is<'t>(&'t str);
-
-impl<'de> DeserializeSeed<'de> for Is<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Is<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-        Ok(key == self.0)
-    }
 }

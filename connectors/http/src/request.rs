@@ -16,7 +16,7 @@ use crate::{
     cookies,
     pairs::Pairs,
     template, url,
-    variables::Variables,
+    variables::{Variables, blame},
 };
 
 /// A request before it is written out, so that the next page's can be made of it.
@@ -124,7 +124,7 @@ impl Sender<'_> {
         if parts.iter().any(|part| self.filled.contains(part)) {
             return Failure::InvalidInput(message);
         }
-        self.variables.blame(parts, message)
+        blame(&self.variables, parts, message)
     }
 
     /// Sets the body of `request`, and its content type: a typed body's own, else the one that is set, if one is.

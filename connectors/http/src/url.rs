@@ -19,7 +19,7 @@ use openact_connector::Failure;
 
 use crate::{
     pairs::Pairs,
-    variables::{Value, Variables},
+    variables::{Value, Variables, of_path},
 };
 
 /// The URL of a request.
@@ -184,7 +184,7 @@ fn fill(template: &str, variables: &Variables<'_>, place: Place) -> Result<Strin
 }
 
 fn value_of<'a>(name: &str, variables: &Variables<'a>) -> Result<Cow<'a, str>, Failure> {
-    match variables.of_path(name)?.map(Value::of) {
+    match of_path(variables, name)?.map(Value::of) {
         Some(Value::Text(text)) => Ok(text),
         Some(Value::Compound) => Err(Failure::InvalidInput(format!(
             "'{name}' must be text, a number or a boolean to be in a path"

@@ -13,6 +13,7 @@
 //!
 //! Invariant: only `bindings` knows the binary interface; everything public here compiles, and is tested, natively.
 
+pub mod args;
 #[doc(hidden)]
 pub mod bindings;
 mod connector;
@@ -20,14 +21,21 @@ pub mod credentials;
 mod failure;
 mod host;
 pub mod http;
+pub mod items;
 mod json;
 pub mod log;
 mod manifest;
+pub mod members;
 pub mod output;
+pub mod pool;
+pub mod rows;
 pub mod sockets;
 pub mod state;
 mod stream;
+pub mod template;
 pub mod testing;
+pub mod variables;
+pub mod write;
 
 pub use bindings::openact::connector::types::{Capability, Effect, Failure, HostError, UpstreamFailure};
 pub use connector::{Call, Connector};

@@ -35,6 +35,8 @@ pub struct Stream {
     message_bytes_max: usize,
     answered: bool,
     effect_sent: bool,
+    /// Something failed half way: nobody knows what the stream would say next.
+    broken: bool,
 }
 
 impl Stream {
@@ -48,6 +50,7 @@ impl Stream {
             message_bytes_max: MESSAGE_BYTES_MAX,
             answered: false,
             effect_sent: false,
+            broken: false,
         }
     }
 
@@ -72,12 +75,7 @@ impl Stream {
 
     /// As [`Stream::flush`], for what changes nothing there: a greeting, a reset, the preparation of a statement.
     pub fn flush_harmless(&mut self) -> Result<(), Failure> {
-        if !self.output.is_empty() {
-            self.socket.write(&self.output)?;
-            self.output.clear();
-            self.output.shrink_to(KEPT_BYTES_MAX);
-        }
-        Ok(())
+        Ok(self.write_out()?)
     }
 
     /// The bytes that have arrived and were not consumed.
@@ -130,6 +128,7 @@ impl Stream {
             }
         };
         if length > bytes_max {
+            self.broken = true;
             return Err(Failure::Protocol(format!("the server sent a line of more than {bytes_max} bytes")));
         }
         let from = self.start;
@@ -162,27 +161,40 @@ impl Stream {
     pub fn start_tls(&mut self) -> Result<(), Failure> {
         self.flush_harmless()?;
         if !self.buffered().is_empty() {
+            self.broken = true;
             return Err(Failure::Protocol("the server sent plain text where TLS was to begin".into()));
         }
-        Ok(self.socket.start_tls()?)
+        let started = self.socket.start_tls();
+        self.broken |= started.is_err();
+        Ok(started?)
     }
 
     /// Begins a login with the connection's secret, unseen; what was written so far is sent before. `not-found` if the
     /// connection has no such secret.
     pub fn login(&mut self, mechanism: &str, parameters: &Value) -> Result<Box<dyn Login>, HostError> {
-        if !self.output.is_empty() {
-            self.socket.write(&self.output)?;
-            self.output.clear();
-        }
+        self.write_out()?;
         self.socket.login(mechanism, parameters)
     }
 
     /// Keeps the stream for a later call under `session`, with `state` for the one who resumes it. It is closed instead
-    /// if something is unread or unsent, for that belongs to this call, or if `state` is longer than 64 KiB.
+    /// if reading or writing failed, if something is unread or unsent, for that belongs to this call, or if `state` is
+    /// longer than 64 KiB.
     pub fn park(self, session: &str, state: &[u8]) {
-        if self.buffered().is_empty() && self.output.is_empty() && state.len() <= STATE_BYTES_MAX {
+        let silent = self.buffered().is_empty() && self.output.is_empty();
+        if silent && !self.broken && state.len() <= STATE_BYTES_MAX {
             self.socket.park(session, state);
         }
+    }
+
+    fn write_out(&mut self) -> Result<(), HostError> {
+        if !self.output.is_empty() {
+            let written = self.socket.write(&self.output);
+            self.broken |= written.is_err();
+            written?;
+            self.output.clear();
+            self.output.shrink_to(KEPT_BYTES_MAX);
+        }
+        Ok(())
     }
 
     /// Reads once, with at least `count` buffered bytes in view; `false` at the end.
@@ -190,9 +202,11 @@ impl Stream {
         self.flush()?;
         let missing = count.saturating_sub(self.buffered().len());
         let max = missing.clamp(READ_BYTES, READ_BYTES_MAX);
-        let bytes = self.socket.read(u32::try_from(max).unwrap_or(u32::MAX))?;
-        self.answered |= !bytes.is_empty();
-        let more = !bytes.is_empty();
+        let read = self.socket.read(u32::try_from(max).unwrap_or(u32::MAX));
+        let more = read.as_ref().is_ok_and(|bytes| !bytes.is_empty());
+        self.answered |= more;
+        self.broken |= !more;
+        let bytes = read?;
         if self.start == self.input.len() {
             self.input = bytes;
         } else {
@@ -211,7 +225,8 @@ impl Stream {
         })
     }
 
-    fn too_long(&self, count: usize) -> Failure {
+    fn too_long(&mut self, count: usize) -> Failure {
+        self.broken = true;
         Failure::LimitExceeded(format!(
             "a message of {count} bytes from the server; at most {} are taken",
             self.message_bytes_max
