@@ -1,8 +1,13 @@
-//! A fake host, and ways to call a connector as the host would, natively.
+//! A fake host with scripted streams ([`Script`]), one with real ones ([`TcpHost`]), and ways to call a connector as the
+//! host would, natively.
 //!
 //! Invariant: calls go through the same parsing and choice of handler as in a component.
 
-use std::{cell::RefCell, collections::VecDeque};
+mod script;
+#[cfg(not(target_family = "wasm"))]
+mod tcp;
+
+use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use serde_json::Value;
 
@@ -15,6 +20,10 @@ use crate::{
     sockets::{Endpoint, Opened, TlsMode},
 };
 
+pub use script::Script;
+#[cfg(not(target_family = "wasm"))]
+pub use tcp::{LoginSteps, TcpHost};
+
 /// A host that answers from a script and remembers what it was asked.
 #[derive(Default)]
 pub struct FakeHost {
@@ -23,6 +32,9 @@ pub struct FakeHost {
     lines: RefCell<Vec<(Level, String)>>,
     /// Where the caller takes a stream.
     emitted: Option<RefCell<Vec<Value>>>,
+    sockets: RefCell<VecDeque<Result<script::Script, HostError>>>,
+    opened: RefCell<Vec<(Endpoint, TlsMode, Option<String>)>>,
+    seen: Rc<RefCell<script::Seen>>,
 }
 
 impl FakeHost {
@@ -56,6 +68,20 @@ impl FakeHost {
         self
     }
 
+    /// Answers the next [`Host::open`] with a stream that follows `script`.
+    #[must_use]
+    pub fn socket(self, script: Script) -> Self {
+        self.sockets.borrow_mut().push_back(Ok(script));
+        self
+    }
+
+    /// Lets the next [`Host::open`] fail.
+    #[must_use]
+    pub fn fail_open(self, error: HostError) -> Self {
+        self.sockets.borrow_mut().push_back(Err(error));
+        self
+    }
+
     /// Lets the caller take a stream: [`Host::emit`] succeeds, and [`FakeHost::emitted`] has the items.
     #[must_use]
     pub fn streaming(mut self) -> Self {
@@ -73,6 +99,29 @@ impl FakeHost {
         self.requests.borrow().clone()
     }
 
+    /// The streams that were asked for, in order.
+    pub fn opened(&self) -> Vec<(Endpoint, TlsMode, Option<String>)> {
+        self.opened.borrow().clone()
+    }
+
+    /// What was written to each stream, in the order they were opened.
+    pub fn written(&self) -> Vec<Vec<u8>> {
+        self.seen.borrow().written.clone()
+    }
+
+    /// Session and state of the streams that were parked, in order.
+    pub fn parked(&self) -> Vec<(String, Vec<u8>)> {
+        self.seen.borrow().parked.clone()
+    }
+
+    /// What the scripts of the streams have left: empty when each was played to its end.
+    pub fn left(&self) -> String {
+        let mut left = self.seen.borrow().left.clone();
+        left.extend(self.sockets.borrow().iter().map(|_| "a stream that was not opened".to_owned()));
+        left.retain(|text| !text.is_empty());
+        left.join("; ")
+    }
+
     /// The log lines, in order.
     pub fn lines(&self) -> Vec<(Level, String)> {
         self.lines.borrow().clone()
@@ -87,8 +136,11 @@ impl Host for FakeHost {
     }
 
     fn open(&self, endpoint: &Endpoint, tls: TlsMode, session: Option<&str>) -> Result<Opened, HostError> {
-        let _ = (tls, session);
-        Err(HostError::Denied(format!("the fake host opens nothing to {}:{}", endpoint.host, endpoint.port)))
+        self.opened.borrow_mut().push((endpoint.clone(), tls, session.map(str::to_owned)));
+        let unexpected = || Err(HostError::Denied("the fake host has no stream left to open".into()));
+        let script = self.sockets.borrow_mut().pop_front().unwrap_or_else(unexpected)?;
+        let resumed = script.resumed.clone();
+        Ok((Box::new(script::Scripted::new(script, self.seen.clone())), resumed))
     }
 
     fn log(&self, level: Level, message: &str, _fields: Option<&Json>) {
@@ -130,7 +182,7 @@ pub struct Invoke {
 
 impl Invoke {
     /// Calls `T` with it.
-    pub fn on<T: Connector>(&self, host: &FakeHost) -> Result<Value, Failure> {
+    pub fn on<T: Connector>(&self, host: &dyn Host) -> Result<Value, Failure> {
         let invocation = Invocation {
             call_id: "test".into(),
             operation: self.operation.into(),
@@ -145,7 +197,7 @@ impl Invoke {
 }
 
 /// Asks `T` whether `connection` works.
-pub fn check<T: Connector>(connection: &Value, host: &FakeHost) -> Result<Value, Failure> {
+pub fn check<T: Connector>(connection: &Value, host: &dyn Host) -> Result<Value, Failure> {
     parsed(connector::check::<T>(&connection.to_string(), host)?)
 }
 
