@@ -11,6 +11,7 @@ use std::{
 use openact_core::{
     ConnectorName, JsonObject, Name, Result,
     action::ActionParts,
+    clear::visit_clear,
     connection::ConnectionParts,
     merge::merge,
     policies::Policies,
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ActionDraft, ConnectionDraft, Context,
+    connection_url::take_apart,
     connector::{Connector, Operation, host_properties},
     parameters,
     parse::shown,
@@ -35,6 +37,8 @@ use crate::{
 pub(crate) struct Checker<'a> {
     context: &'a Context<'a>,
     pub(crate) problems: Problems,
+    /// JSON Pointers in the file of what looks like a secret in clear.
+    pub(crate) clear: Vec<String>,
     connectors: HashMap<ConnectorName, Option<Rc<Connector>>>,
     unknown_at: HashSet<String>,
     defaults: HashMap<(ConnectorName, Name), JsonObject>,
@@ -53,6 +57,7 @@ impl<'a> Checker<'a> {
         Ok(Self {
             context,
             problems,
+            clear: Vec::new(),
             connectors: HashMap::new(),
             unknown_at: HashSet::new(),
             defaults: HashMap::new(),
@@ -74,6 +79,7 @@ impl<'a> Checker<'a> {
         let mut walk = Walk::new(self.context, &mut self.problems, &entry.at, defaults_view);
         let mut config = walk.connection(entry.fields, &view);
         twice(&mut walk, &config);
+        take_apart(&mut walk, &mut config, &view);
         check(&mut walk, &connector.connection, &view, &config, "");
         refuse_two_credentials(&mut walk, &config);
         if let (Some(Value::Object(defaults)), Some(operation)) = (config.get("defaults"), operation) {
@@ -84,9 +90,13 @@ impl<'a> Checker<'a> {
         let defaults = config.get("defaults").and_then(Value::as_object).cloned().unwrap_or_default();
         let secrets = take_secrets(&mut config, &view, str::to_owned);
         let parts = (walk.problem_count() == before)
-            .then(|| ConnectionParts::of(&config, &connector.manifest))
+            .then(|| {
+                let parts = ConnectionParts::of(&config, &connector.manifest)?;
+                (self.context.made_of)(&entry.connector, &config).map(|()| parts)
+            })
             .transpose()
             .map_err(|error| walk.report("", error.message.clone(), error.hint.clone()));
+        self.clear.extend(in_clear(&walk, &config));
         let Entry { connector, name, .. } = entry;
         if let Ok(Some(parts)) = parts {
             self.sections.insert((connector.clone(), name.clone()), parts.sections);
@@ -130,6 +140,7 @@ impl<'a> Checker<'a> {
         {
             walk.report("", error.message.clone(), error.hint.clone());
         }
+        self.clear.extend(in_clear(&walk, &config));
         let Entry { connector, name, .. } = entry;
         Ok(connection.map(|connection| ActionDraft {
             connector,
@@ -366,6 +377,20 @@ fn refuse_clear_secrets(walk: &mut Walk<'_>, config: &JsonObject, view: &SchemaV
             Some("refer to it: {\"$env\": \"VARIABLE\"}".into()),
         );
     }
+}
+
+/// Where in the file something stands in clear that looks like a secret: each header once, whatever it has of values.
+fn in_clear(walk: &Walk<'_>, config: &JsonObject) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    visit_clear(&mut config.clone(), &mut |pointer, _| {
+        let names = if pointer.starts_with("/defaults/") { 3 } else { 2 };
+        let end = pointer.match_indices('/').nth(names).map_or(pointer.len(), |(end, _)| end);
+        let at = walk.source(pointer.get(..end).unwrap_or(pointer));
+        if !found.contains(&at) {
+            found.push(at);
+        }
+    });
+    found
 }
 
 /// `parameters` become `input_schema`, unless that is there.

@@ -41,6 +41,8 @@ pub struct Document {
     pub connections: Vec<ConnectionDraft>,
     /// In the order of the file.
     pub actions: Vec<ActionDraft>,
+    /// What is no mistake and should be changed all the same, each with its place.
+    pub warnings: Vec<String>,
 }
 
 /// A connection as a file describes it; it has no version yet.
@@ -85,6 +87,8 @@ pub struct Context<'a> {
     pub connectors: &'a [ConnectorName],
     /// What becomes of `${VAR}` where a secret is expected.
     pub secrets: SecretsMode,
+    /// Says what is wrong with what a kind makes of a connection that fits its schema, which only a template's can be.
+    pub made_of: &'a dyn Fn(&ConnectorName, &JsonObject) -> Result<()>,
 }
 
 /// What becomes of `${VAR}` where a secret is expected.

@@ -92,13 +92,7 @@ impl Strict<'_> {
 
     fn spend<E: de::Error>(&self, bytes: usize) -> std::result::Result<(), E> {
         let left = self.0.budget.get().checked_sub(1 + bytes as u64);
-        let left = left.ok_or_else(|| {
-            self.refuse(
-                On::Value,
-                "the aliases of this file expand to too much",
-                "write out what they repeat",
-            )
-        })?;
+        let left = left.ok_or_else(|| self.refuse(On::Value, TOO_MANY_ALIASES, WRITE_OUT))?;
         self.0.budget.set(left);
         Ok(())
     }
@@ -246,11 +240,19 @@ impl<'de> Visitor<'de> for Key<'_> {
     }
 }
 
+/// What aliases stand for would have no end.
+const TOO_MANY_ALIASES: &str = "the aliases of this file expand to too much";
+const WRITE_OUT: &str = "write out what they repeat";
+
 fn yaml_error(file: &str, text: &str, error: &serde_yaml::Error) -> Error {
     let message = error.to_string();
     if message.contains("more than one document") {
         return Error::invalid_config("the file holds more than one YAML document")
             .hint("split it at the '---'");
+    }
+    if message.contains("repetition limit") {
+        let place = Positions::of(text, Format::Yaml).heaviest_alias.map(|(_, spot)| spot.place(file));
+        return Error::invalid_config(TOO_MANY_ALIASES).hint(WRITE_OUT).at(place);
     }
     // libyaml's reader knows a byte, not a line.
     let byte = message.split_once(" at position ").and_then(|(_, byte)| byte.parse().ok());

@@ -27,6 +27,8 @@ pub(crate) struct Positions {
     root: Option<Rc<Node>>,
     /// A YAML tag, if there is one.
     pub(crate) first_tag: Option<Spot>,
+    /// The alias that stands for most, and for how many values.
+    pub(crate) heaviest_alias: Option<(u64, Spot)>,
 }
 
 /// Line and column, from 1.
@@ -73,9 +75,9 @@ impl Positions {
             Format::Yaml => yaml(text),
             Format::Json => {
                 let mut scan = JsonScan { rest: text, spot: Spot { line: 1, column: 1 } };
-                Self { root: scan.value().map(Rc::new), first_tag: None }
+                Self { root: scan.value().map(Rc::new), ..Self::default() }
             }
-            Format::Toml => Self { root: toml_file::positions(text), first_tag: None },
+            Format::Toml => Self { root: toml_file::positions(text), ..Self::default() },
         }
     }
 
@@ -101,19 +103,21 @@ struct Open {
     anchor: usize,
     is_list: bool,
     key: Option<(String, Spot)>,
+    /// How many values it holds, aliases written out.
+    weight: u64,
 }
 
 fn yaml(text: &str) -> Positions {
     let mut positions = Positions::default();
     let mut open: Vec<Open> = Vec::new();
-    let mut anchors: HashMap<usize, Rc<Node>> = HashMap::new();
+    let mut anchors: HashMap<usize, (u64, Rc<Node>)> = HashMap::new();
     // A file that was refused for what it repeats is read here, too.
     let mut merges_left = limits::CONFIG_EXPANSION_MAX as usize;
     for event in Parser::new_from_str(text) {
         // What libyaml accepts and this parser does not costs the positions from here on, nothing else.
         let Ok((event, span)) = event else { break };
         let spot = start(span);
-        let node = match event {
+        let (weight, node) = match event {
             Event::MappingStart(anchor, ref tag) | Event::SequenceStart(anchor, ref tag) => {
                 positions.first_tag = positions.first_tag.or(tag.as_ref().map(|_| spot));
                 let node = Node { spot, plain: false, members: IndexMap::new() };
@@ -122,6 +126,7 @@ fn yaml(text: &str) -> Positions {
                     anchor,
                     is_list: matches!(event, Event::SequenceStart(..)),
                     key: None,
+                    weight: 1,
                 });
                 continue;
             }
@@ -131,8 +136,8 @@ fn yaml(text: &str) -> Positions {
                     add_merged(&mut done.node, &mut merges_left);
                 }
                 let node = Rc::new(done.node);
-                anchors.insert(done.anchor, Rc::clone(&node));
-                node
+                anchors.insert(done.anchor, (done.weight, Rc::clone(&node)));
+                (done.weight, node)
             }
             Event::Scalar(text, style, anchor, tag) => {
                 positions.first_tag = positions.first_tag.or(tag.map(|_| spot));
@@ -142,15 +147,23 @@ fn yaml(text: &str) -> Positions {
                 }
                 let plain = !text.is_empty() || style != saphyr_parser::ScalarStyle::Plain;
                 let node = Rc::new(Node { spot, plain, members: IndexMap::new() });
-                anchors.insert(anchor, Rc::clone(&node));
-                node
+                anchors.insert(anchor, (1, Rc::clone(&node)));
+                (1, node)
             }
             Event::Alias(anchor) => match anchors.get(&anchor) {
-                Some(node) => Rc::clone(node),
-                None => Rc::new(Node { spot, plain: true, members: IndexMap::new() }),
+                Some((weight, node)) => {
+                    if positions.heaviest_alias.is_none_or(|(most, _)| most < *weight) {
+                        positions.heaviest_alias = Some((*weight, spot));
+                    }
+                    (*weight, Rc::clone(node))
+                }
+                None => (1, Rc::new(Node { spot, plain: true, members: IndexMap::new() })),
             },
             _ => continue,
         };
+        if let Some(parent) = open.last_mut() {
+            parent.weight = parent.weight.saturating_add(weight);
+        }
         attach(node, &mut open, &mut positions);
     }
     while let Some(unfinished) = open.pop() {

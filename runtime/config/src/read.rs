@@ -4,12 +4,12 @@
 
 use std::{collections::HashSet, fs::File, io::Read, path::Path};
 
-use openact_core::{Error, Result, limits};
+use openact_core::{Error, Place, Result, limits};
 
 use crate::{
     Context, Document, Format,
     check::Checker,
-    parse::parse,
+    parse::{parse, shown},
     positions::{On, Positions},
     problems::Problems,
     shapes,
@@ -18,11 +18,16 @@ use crate::{
 /// Reads the file at `path`, of the format its extension says, at most [`limits::CONFIG_BYTES_MAX`].
 pub fn read_file(path: &Path, context: &Context<'_>) -> Result<Document> {
     let name = path.display().to_string();
-    let format = Format::of(path)?;
-    let failed = |error: std::io::Error| Error::invalid_config(format!("failed to read '{name}': {error}"));
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::not_found(format!("there is no file '{name}'"))
+            .hint("a path is taken from the folder the command is run in"),
+        _ => Error::invalid_config(format!("failed to read '{name}': {error}")),
+    };
     let mut bytes = Vec::new();
+    let metadata = path.metadata().map_err(failed)?;
+    let format = Format::of(path)?;
     // To open a pipe would wait for whoever writes to it, and a device may have no end.
-    if !path.metadata().map_err(failed)?.is_file() {
+    if !metadata.is_file() {
         return Err(Error::invalid_config(format!("'{name}' is not a regular file"))
             .hint("name a file; a folder, a pipe and a device are none"));
     }
@@ -61,9 +66,11 @@ pub fn read_text(name: &str, text: &str, format: Format, context: &Context<'_>) 
             places.1.push(at);
         }
     }
+    let clear = std::mem::take(&mut checker.clear);
     checker.problems.finish(name, || Positions::of(text, format))?;
-    if leans_on_the_outside(&document) {
+    if leans_on_the_outside(&document) || !clear.is_empty() {
         let positions = Positions::of(text, format);
+        document.warnings = clear.iter().map(|at| of_clear(at, positions.place(name, at, On::Key))).collect();
         for (draft, at) in document.connections.iter_mut().zip(&places.0) {
             draft.place = positions.place(name, at, On::Key);
         }
@@ -72,6 +79,19 @@ pub fn read_text(name: &str, text: &str, format: Format, context: &Context<'_>) 
         }
     }
     Ok(document)
+}
+
+/// What to say of a secret in clear at a JSON Pointer of the file.
+fn of_clear(at: &str, place: Option<Place>) -> String {
+    let place = place.map_or_else(String::new, |place| format!("{place}: "));
+    let mut segments = at.rsplit('/');
+    let name = segments.next().unwrap_or_default().replace("~1", "/").replace("~0", "~");
+    let what = if segments.next() == Some("cookies") { "cookie" } else { "header" };
+    format!(
+        "{place}the {what} '{}' looks like a secret and is kept in clear; give it to the connection's authorization, \
+         which seals it, as in authorization: {{type: api_key, header: NAME, value: {{$secret: NAME}}}}",
+        shown(&name)
+    )
 }
 
 /// Whether some action's connection is not in the file, so that whoever looks for it may have to say where it was named.

@@ -99,6 +99,11 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Notes that what is now at `to` was written at `from`, both pointers of the result.
+    pub(crate) fn moved_to(&mut self, to: &str, from: &str) {
+        self.moved.push((to.to_owned(), self.source(from)));
+    }
+
     /// The key of the value at `pointer` of the result as it was written.
     pub(crate) fn written_key(&self, pointer: &str) -> String {
         last_segment(&self.source(pointer))
@@ -183,7 +188,7 @@ impl<'a> Walk<'a> {
         if !view.is_closed() || view.property(key).is_some() {
             return Some(key.to_owned());
         }
-        let suggestion = nearest(key, view.property_names());
+        let suggestion = nearest_key(key, &view.property_names().collect::<Vec<_>>());
         report_unknown(self.problems, from, key, suggestion, view.property_names());
         // Going on as if it had been spelt right finds what else is wrong, and not that the field is missing.
         suggestion.filter(|name| !written.contains(*name)).map(str::to_owned)
@@ -259,6 +264,18 @@ fn twice(at: &str, first: &str) -> String {
     let parent = deeper.rsplit_once('/').map_or("", |(parent, _)| parent);
     format!("'{}' is given twice, once within '{}'", shown(&key), shown(&last_segment(parent)))
 }
+
+/// The known key that is meant, with or without the unit at its end.
+fn nearest_key<'n>(key: &str, known: &[&'n str]) -> Option<&'n str> {
+    let without_unit = |name: &'n str| UNITS.iter().find_map(|unit| name.strip_suffix(unit));
+    nearest(key, known.iter().copied()).or_else(|| {
+        let near = nearest(key, known.iter().copied().filter_map(without_unit))?;
+        known.iter().copied().find(|name| without_unit(name) == Some(near))
+    })
+}
+
+/// What keys say their numbers count, and people leave out.
+const UNITS: [&str; 2] = ["_ms", "_bytes"];
 
 /// Reports a key that is not known.
 pub(crate) fn report_unknown<'n>(

@@ -112,7 +112,13 @@ fn files_are_read_by_extension_and_must_be_utf_8() {
         let path = folder.join(name);
         std::fs::write(&path, bytes).unwrap();
         let none = |_: &_| None;
-        let context = Context { env: &env, manifest: &none, connectors: &[], secrets: SecretsMode::Seal };
+        let context = Context {
+            env: &env,
+            manifest: &none,
+            connectors: &[],
+            secrets: SecretsMode::Seal,
+            made_of: &|_, _| Ok(()),
+        };
         read_file(&path, &context)
     };
     assert!(read("a.yml", b"connectors:\n").is_ok() && read("a.JSON", b"{}").is_ok());
@@ -130,7 +136,13 @@ fn files_are_read_by_extension_and_must_be_utf_8() {
     #[cfg(unix)]
     std::os::unix::fs::symlink("/dev/null", folder.join("device.yaml")).unwrap();
     for name in if cfg!(unix) { &["folder.yaml", "device.yaml"][..] } else { &["folder.yaml"] } {
-        let context = Context { env: &env, manifest: &|_| None, connectors: &[], secrets: SecretsMode::Seal };
+        let context = Context {
+            env: &env,
+            manifest: &|_| None,
+            connectors: &[],
+            secrets: SecretsMode::Seal,
+            made_of: &|_, _| Ok(()),
+        };
         let error = read_file(&folder.join(name), &context).unwrap_err();
         assert!(error.message.ends_with("is not a regular file"), "{error}");
     }
@@ -138,7 +150,13 @@ fn files_are_read_by_extension_and_must_be_utf_8() {
     assert!(
         read_file(
             &folder.join("gone.yaml"),
-            &Context { env: &env, manifest: &|_| None, connectors: &[], secrets: SecretsMode::Seal }
+            &Context {
+                env: &env,
+                manifest: &|_| None,
+                connectors: &[],
+                secrets: SecretsMode::Seal,
+                made_of: &|_, _| Ok(())
+            }
         )
         .is_err()
     );
@@ -172,4 +190,60 @@ fn a_wrong_choice_is_told_the_right_ones() {
     assert_eq!(error.hint.as_deref(), Some(kinds));
     let found = mistakes(&file("rate_limit: {}"));
     assert!(found[0].ends_with("'rate_limit': set requests or concurrency"), "{found:?}");
+}
+
+#[test]
+fn a_key_without_its_unit_is_known() {
+    let file = "connectors: {http: {connections: {a: {base_url: 'https://a.example', limits: {timeot: 3, memory: 1, cpu: 5}}}}}";
+    let said = mistakes(file).join("\n");
+    for meant in [
+        "'timeot'; did you mean 'timeout_ms'?",
+        "'memory'; did you mean 'memory_bytes'?",
+        "'cpu'; did you mean 'cpu_ms'?",
+    ] {
+        assert!(said.contains(meant), "{meant}: {said}");
+    }
+}
+
+#[test]
+fn aliases_that_multiply_are_shown_where_they_do_most() {
+    let mut file = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (name, of) in ('b'..='i').zip('a'..) {
+        file += &format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 9].join(", "));
+    }
+    assert_eq!(mistakes(&file), ["9:8 the aliases of this file expand to too much"]);
+}
+
+#[test]
+fn a_secret_in_clear_is_warned_of_once_at_its_place() {
+    let file = "connectors:
+  http:
+    connections:
+      c:
+        base_url: https://a.example
+        defaults: {headers: {Accept: text/plain, Authorization: Bearer canary}}
+    actions:
+      a:
+        connection: c
+        method: GET
+        path: /
+        headers:
+          X-Api-Key: [canary, canary]
+          Cookie: '{{cookie}}'
+        cookies: {sid: canary}
+";
+    let document = read(file);
+    let said = document.warnings.join("\n");
+    let places: Vec<_> = document.warnings.iter().map(|said| said.split(", which").next().unwrap()).collect();
+    let start =
+        |place: &str, what: &str| format!("{place}: the {what} looks like a secret and is kept in clear");
+    assert!(!said.contains("canary") && said.contains("$secret"), "{said}");
+    assert_eq!(places.len(), 3, "{said}");
+    for (said, wanted) in places.iter().zip([
+        start("c.yaml:6:50", "header 'Authorization'"),
+        start("c.yaml:13:11", "header 'X-Api-Key'"),
+        start("c.yaml:15:19", "cookie 'sid'"),
+    ]) {
+        assert!(said.starts_with(&wanted), "{wanted}: {said}");
+    }
 }
