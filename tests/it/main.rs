@@ -21,6 +21,7 @@ mod components;
 mod config;
 mod crash;
 mod credentials;
+mod databases;
 mod docs;
 mod doctor;
 mod echo;

@@ -3,7 +3,8 @@
     keep.py FOLDER COMMAND [ARGUMENT]...
 
 The test process holds the other end of standard input. However that process ends, the system closes it, so that no
-server outlives the tests. Ends with the server's own exit code if the server ends first; its folder stays until then.
+server outlives the tests. If it wrote `stop` or `kill` before, the folder stays, for the server to be started there
+again; `kill` does not ask first. KEEP_SIGNAL=INT is another signal to ask with than TERM. Ends with the server's own exit code if the server ends first; its folder stays until then.
 """
 
 import os
@@ -27,17 +28,20 @@ def end_the_group():
 
 
 def end_with_the_tests():
-    while os.read(0, 4096):
-        pass
-    # Asked first: Squid removes its shared memory then.
-    server.terminate()
-    try:
-        server.wait(timeout=3)
-    except subprocess.TimeoutExpired:
-        pass
+    word = b""
+    while part := os.read(0, 4096):
+        word += part
+    if word != b"kill":
+        # Asked first: Squid removes its shared memory then.
+        server.send_signal(signal.Signals["SIG" + os.environ.get("KEEP_SIGNAL", "TERM")])
+        try:
+            server.wait(timeout=20 if word == b"stop" else 3)
+        except subprocess.TimeoutExpired:
+            pass
     end_the_group()
     server.wait()
-    shutil.rmtree(folder, ignore_errors=True)
+    if not word:
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 

@@ -60,6 +60,8 @@ pub struct Pki {
     pub server: Identity,
     /// A client, by the authority.
     pub client: Identity,
+    /// As `server`, and a client too: what a server is that also calls itself, as a member of a replica set does.
+    pub peer: Identity,
     /// As `server`, but it ended in 2001.
     pub expired: Identity,
     /// As `client`, but it ended in 2001.
@@ -102,6 +104,7 @@ impl Pki {
             ca: write(folder, "ca.crt", ca.cert.clone()),
             server: issue(&ca, "server", server_params(&server)),
             client: issue(&ca, "client", client_params("openact-client")),
+            peer: issue(&ca, "peer", peer_params(&server)),
             expired: issue(&ca, "expired", ended(server_params(&server))),
             expired_client: issue(&ca, "expired-client", ended(client_params("openact-client"))),
             other_name: issue(&ca, "other-name", server_params(&[OTHER_NAME])),
@@ -152,6 +155,12 @@ fn server_params(names: &[&str]) -> CertificateParams {
     let mut params = named(CertificateParams::new(names).unwrap(), "openact-server");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
+    params
+}
+
+fn peer_params(names: &[&str]) -> CertificateParams {
+    let mut params = server_params(names);
+    params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
     params
 }
 

@@ -1,5 +1,5 @@
 //! What the integration tests and the benchmark share: an upstream server, hostile and real servers with their
-//! certificates, an OpenAct set up for one test, the built command, the guests.
+//! certificates, databases, an OpenAct set up for one test, the built command, the guests.
 //!
 //! Invariant: nothing here reaches beyond loopback, and every folder it makes is removed with its owner.
 #![expect(
@@ -13,6 +13,7 @@
 pub mod ca;
 pub mod chaos;
 pub mod command;
+pub mod databases;
 pub mod fuzz;
 pub mod guests;
 pub mod servers;

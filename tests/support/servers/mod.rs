@@ -8,17 +8,18 @@
 //! | [`socks`], [`socks_with_password`] | SOCKS5 | Debian, microsocks |
 //! | [`oidc`] | an OpenID provider's token endpoint | npm, oidc-provider |
 //!
-//! What they are made of is brought by `make servers`.
+//! The databases are in [`crate::databases`]. What all are made of is brought by `make servers`.
 //!
 //! Invariant: they listen on 127.0.0.1 alone and end with this process, however it ends.
 
 mod httpbin;
 mod oidc;
-mod process;
+pub(crate) mod process;
 mod proxies;
 mod verifier;
 
 use std::{
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -43,12 +44,12 @@ pub fn python(program: &str, arguments: &[&str]) -> String {
 }
 
 /// Where `.ci/servers` puts what it brings: beside what cargo builds.
-fn brought() -> PathBuf {
+pub(crate) fn brought() -> PathBuf {
     let target = Path::new(env!("OUT_DIR")).ancestors().find(|path| path.join("CACHEDIR.TAG").is_file());
     target.expect("cargo marks its target folder").join("test-servers")
 }
 
-fn python_bin() -> PathBuf {
+pub(crate) fn python_bin() -> PathBuf {
     needed(brought().join("python/bin/python"))
 }
 
@@ -57,7 +58,29 @@ fn own(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("servers").join(name)
 }
 
-fn needed(path: PathBuf) -> PathBuf {
+pub(crate) fn needed(path: PathBuf) -> PathBuf {
     assert!(path.exists(), "{} is missing; run: make servers", path.display());
     path
+}
+
+/// The system's program, else the unpacked one with the libraries that were unpacked with it.
+pub(crate) fn program(name: &str) -> Command {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    if let Some(file) = folders.map(|folder| folder.join(name)).find(|file| file.is_file()) {
+        return Command::new(file);
+    }
+    let file = ["usr/sbin", "usr/bin"].map(|folder| brought().join("system").join(folder).join(name));
+    let file = file.into_iter().find(|file| file.is_file());
+    unpacked(&file.unwrap_or_else(|| panic!("the program {name} is missing; run: make servers")))
+}
+
+/// An unpacked program, with the libraries that were unpacked with it.
+pub(crate) fn unpacked(file: &Path) -> Command {
+    let system = brought().join("system");
+    let folders = ["usr/lib", "lib"].map(|folder| fs::read_dir(system.join(folder)));
+    let libraries = folders.into_iter().flatten().flatten().map(|entry| entry.unwrap().path());
+    let mut command = Command::new(file);
+    command.env("LD_LIBRARY_PATH", env::join_paths(libraries.filter(|path| path.is_dir())).unwrap());
+    command
 }

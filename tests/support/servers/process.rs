@@ -19,23 +19,32 @@ const START_MAX: Duration = Duration::from_secs(30);
 const POLL_EVERY: Duration = Duration::from_millis(10);
 
 /// A running server.
-pub(super) struct Process {
+pub(crate) struct Process {
     keeper: Child,
     stdin: Option<ChildStdin>,
 }
 
+/// How a server ends that leaves its folder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Leave {
+    /// In order.
+    Stopped,
+    /// At once.
+    Killed,
+}
+
 /// What a server needs to know to be started.
-pub(super) struct Start<'a> {
+pub(crate) struct Start<'a> {
     /// Removed when it ends.
-    pub(super) folder: &'a Path,
-    pub(super) port: u16,
+    pub(crate) folder: &'a Path,
+    pub(crate) port: u16,
 }
 
 impl Process {
     /// Starts `command` of a server called `name` in a folder of its own, and waits until `ready`.
     ///
     /// The command is made for a free port. Another process may take that in between; then it is tried again.
-    pub(super) fn start(
+    pub(crate) fn start(
         name: &str,
         command: impl Fn(&Start<'_>) -> Command,
         ready: impl Fn(&Start<'_>) -> bool,
@@ -45,13 +54,41 @@ impl Process {
             let port = free_port();
             let folder = tempfile::Builder::new().prefix("openact-server-").tempdir().unwrap().keep();
             let start = Start { folder: &folder, port };
-            let mut process = Self::run(&folder, &command(&start));
-            match process.wait(&folder, || ready(&start)) {
-                Ok(()) => return (process, folder, port),
-                Err(log) => last = log,
+            match Self::start_in(&folder, &command(&start), || ready(&start)) {
+                Ok(process) => return (process, folder, port),
+                Err(log) => {
+                    let _ = fs::remove_dir_all(&folder);
+                    last = log;
+                }
             }
         }
         panic!("the server {name} does not start; its last words: {last}");
+    }
+
+    /// Starts `command` in that folder, and waits until `ready`; its log if it does not start.
+    pub(crate) fn start_in(
+        folder: &Path,
+        command: &Command,
+        ready: impl Fn() -> bool,
+    ) -> Result<Self, String> {
+        let mut process = Self::run(folder, command);
+        match process.wait(folder, ready) {
+            Ok(()) => Ok(process),
+            Err(log) => {
+                process.leave(Leave::Stopped);
+                Err(log)
+            }
+        }
+    }
+
+    /// Ends the server, but not its folder, so that it can be started there again.
+    pub(crate) fn leave(mut self, how: Leave) {
+        let word = match how {
+            Leave::Stopped => b"stop",
+            Leave::Killed => b"kill",
+        };
+        // A keeper that is gone has ended its server.
+        let _ = self.stdin.as_mut().map(|stdin| stdin.write_all(word));
     }
 
     fn run(folder: &Path, command: &Command) -> Self {
@@ -96,7 +133,7 @@ impl Drop for Process {
 }
 
 /// A port below those that the system gives to who asks for any, so that no other test takes it meanwhile.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -111,12 +148,12 @@ fn free_port() -> u16 {
 }
 
 /// Whether something accepts connections there.
-pub(super) fn listens(port: u16) -> bool {
+pub(crate) fn listens(port: u16) -> bool {
     TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), Duration::from_secs(1)).is_ok()
 }
 
 /// Whether a GET is answered with 200.
-pub(super) fn answers(port: u16, path: &str) -> bool {
+pub(crate) fn answers(port: u16, path: &str) -> bool {
     let ask = || -> std::io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;

@@ -3,7 +3,7 @@
 //! Invariant: they are the system's own if it has them, else those that `make servers` unpacked.
 
 use std::{
-    env, fs,
+    fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
@@ -13,6 +13,7 @@ use std::{
 use super::{
     brought,
     process::{Process, Start, listens},
+    program,
 };
 use crate::ca::pki;
 
@@ -161,26 +162,6 @@ fn copy(from: &Path, to: &Path) {
     } else {
         fs::copy(from, to).unwrap_or_else(|error| panic!("failed to copy {}: {error}", from.display()));
     }
-}
-
-/// The system's program, else the unpacked one with the libraries that were unpacked with it.
-fn program(name: &str) -> Command {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    if let Some(file) = folders.map(|folder| folder.join(name)).find(|file| file.is_file()) {
-        return Command::new(file);
-    }
-    let unpacked = brought().join("system/usr");
-    let file = ["sbin", "bin"]
-        .map(|folder| unpacked.join(folder).join(name))
-        .into_iter()
-        .find(|file| file.is_file());
-    let mut command =
-        Command::new(file.unwrap_or_else(|| panic!("the proxy {name} is missing; run: make servers")));
-    let libraries = fs::read_dir(unpacked.join("lib")).into_iter().flatten();
-    let libraries = libraries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
-    command.env("LD_LIBRARY_PATH", env::join_paths(libraries).unwrap());
-    command
 }
 
 /// A file of Squid's, unpacked or of the system.
