@@ -11,6 +11,18 @@
 //! Build it as a `cdylib` with `cargo build --release --target wasm32-wasip2`; install the `.wasm` file with
 //! `openact connector install FILE`. Test it natively with the fake host of [`testing`].
 //!
+//! What connectors of wire protocols share:
+//!
+//! | for | there is |
+//! |---|---|
+//! | reading and writing messages | [`Stream`] |
+//! | sessions that outlive a call, and what is tried again | [`pool`] |
+//! | a login without seeing the password | [`Stream::login`] |
+//! | `{{name}}` in the strings of an action | [`template`] |
+//! | the parameters of a statement | [`args`] |
+//! | rows and other items as a result, or emitted | [`rows`], [`items`], [`mod@write`] |
+//! | tests without a host | [`testing::Script`], [`testing::TcpHost`] |
+//!
 //! Invariant: only `bindings` knows the binary interface; everything public here compiles, and is tested, natively.
 
 pub mod args;

@@ -239,6 +239,22 @@ fn a_write_whose_session_was_dead_before_it_was_sent_is_done_on_a_new_one() {
 }
 
 #[test]
+fn a_session_that_cannot_be_resumed_is_replaced() {
+    let host = FakeHost::new().socket(Script::new().resumed("old").expect("R").end()).socket(fresh());
+    let pool = Pool { endpoint: Endpoint::new("db", 1), tls: TlsMode::Plain, session: "s".into() };
+    let reset = |stream: Stream, state: Option<Vec<u8>>| {
+        let resumed = state.is_some();
+        let mut session = connect(stream, state)?;
+        if resumed {
+            session.stream.flush_harmless()?;
+            session.stream.take(1)?;
+        }
+        Ok(session)
+    };
+    assert_eq!((pool.run(&host, Work::Writes, reset, ask).unwrap(), host.left()), (b'2', String::new()));
+}
+
+#[test]
 fn nothing_is_repeated_once_it_was_answered_or_on_a_new_session() {
     let answered = Script::new().resumed("old").expect("Rq").answer("1").expect("q").end();
     let new = Script::new().expect("L").answer(".").expect("q").end();
@@ -251,6 +267,10 @@ fn nothing_is_repeated_once_it_was_answered_or_on_a_new_session() {
         assert!(matches!(result, Err(Failure::Network(_))));
         assert_eq!(host.opened().len(), 1);
     }
+    // Nor where a new one breaks before it was logged in.
+    let host = FakeHost::new().socket(Script::new().expect("L").end()).socket(fresh());
+    assert!(matches!(run(&host, Work::Reads), Err(Failure::Network(_))));
+    assert_eq!(host.opened().len(), 1);
     // And not a third time.
     let dead = Script::new().resumed("old").expect("Rq").end();
     let host = FakeHost::new().socket(dead).socket(Script::new().expect("L").end()).socket(fresh());
