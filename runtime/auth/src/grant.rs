@@ -297,7 +297,7 @@ fn token_url(text: &str, own: Option<&Origin>) -> Result<Url> {
         Some(Scheme::Http) if own_is_plain => Ok(url),
         Some(Scheme::Http) => Err(bad("must be https")
             .hint("http is allowed only if the connection's own URL is http too, as in development")),
-        None => Err(bad("is not an https URL with a host")),
+        Some(Scheme::Tcp) | None => Err(bad("is not an https URL with a host")),
     }
 }
 

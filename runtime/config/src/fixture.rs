@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{Context, Document, Format, SecretsMode, read_text};
 
 /// A manifest with the fields of an HTTP connector that tests need, and a `port` and a `key` for typing and sealing.
-/// Only `http` has pages.
+/// Only `http` has pages, and only others have a URL that is taken apart.
 pub(crate) fn manifest(name: &str) -> Manifest {
     let mut manifest = json!({
         "name": name, "version": "0.1.0", "summary": "s", "default_operation": "request", "needs": ["http"],
@@ -41,6 +41,21 @@ pub(crate) fn manifest(name: &str) -> Manifest {
     if name != "http" {
         let fields = manifest.pointer_mut("/operations/0/action_schema/properties").unwrap();
         fields.as_object_mut().unwrap().shift_remove("pagination");
+        let fields = manifest.pointer_mut("/connection_schema/properties").unwrap().as_object_mut().unwrap();
+        let text = json!({"type": "string"});
+        fields.extend([
+            ("host".to_owned(), json!({"type": "string", "x-endpoint": {"port": "port", "default_port": 5432}})),
+            ("user".into(), text.clone()),
+            ("password".into(), json!({"type": "string", "writeOnly": true})),
+            ("database".into(), text.clone()),
+            ("tls".into(), json!({"enum": ["prefer", "require"]})),
+            ("url".into(), json!({"type": "string", "x-url": {
+                "schemes": {"postgres": {}, "postgress": {"tls": "require"}},
+                "host": "host", "port": "port", "user": "user", "password": "password", "path": "database",
+                "query": {"sslmode": "tls"},
+            }})),
+            ("seeds".into(), json!({"type": "string", "x-url": {"schemes": {"mongodb": {}}, "hosts": "keys"}})),
+        ]);
     }
     serde_json::from_value::<Manifest>(manifest).unwrap().validated().unwrap()
 }
@@ -53,6 +68,7 @@ pub(crate) fn env(name: &str) -> Option<String> {
         "HALF" => "0.5",
         "YES" => "true",
         "TRAP" => "${GITHUB_TOKEN}",
+        "DATABASE_URL" => "postgres://app:s3cr3t%2Ft0ken@db.example.com/orders",
         _ => return None,
     };
     Some(value.to_owned())
@@ -66,7 +82,12 @@ pub(crate) fn read_in(
 ) -> Result<Document> {
     let connectors: Vec<ConnectorName> = ["http", "postgres"].map(|name| name.parse().unwrap()).into();
     let known = |name: &ConnectorName| connectors.contains(name).then(|| Arc::new(manifest(name.as_str())));
-    read_text("c.yaml", text, format, &Context { env, manifest: &known, connectors: &connectors, secrets })
+    read_text(
+        "c.yaml",
+        text,
+        format,
+        &Context { env, manifest: &known, connectors: &connectors, secrets, made_of: &|_, _| Ok(()) },
+    )
 }
 
 /// Reads YAML that is right.

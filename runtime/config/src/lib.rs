@@ -13,6 +13,7 @@
 
 pub mod age;
 mod check;
+mod connection_url;
 mod connector;
 pub mod document;
 mod file_schema;

@@ -234,6 +234,9 @@ pub const SCRAM_ROUNDS: std::ops::RangeInclusive<u32> = 4_096..=1_000_000;
 /// Keys that SCRAM derived, kept in memory, whichever were used last.
 pub const SCRAM_KEYS_MAX: usize = 1_000;
 
+/// Keys of SCRAM being derived at once, each with a core to itself; further logins wait their turn.
+pub const SCRAM_DERIVATIONS_AT_ONCE: usize = 4;
+
 /// A challenge of a login, bytes. The longest is a public key.
 pub const LOGIN_CHALLENGE_BYTES_MAX: usize = 8 * KIB as usize;
 
@@ -248,6 +251,38 @@ pub const HTTP_CLIENTS_MAX: usize = 1_000;
 
 /// Idle connections the host keeps per host and port.
 pub const HTTP_IDLE_PER_HOST_MAX: usize = 64;
+
+/// Byte streams that one call opens. A cluster of some dozens of nodes, each asked once.
+pub const SOCKETS_PER_CALL_MAX: u64 = 64;
+
+/// The first read of a byte stream, bytes; it doubles while there is more, up to [`SOCKET_READ_BYTES_MAX`]. Most answers
+/// of a database fit.
+pub const SOCKET_READ_BYTES_MIN: usize = 16 * KIB as usize;
+
+/// One read of a byte stream, bytes.
+pub const SOCKET_READ_BYTES_MAX: usize = 256 * KIB as usize;
+
+/// What is remembered of either direction of a byte stream for a login, bytes. Handshakes have some hundreds.
+pub const SOCKET_HEARD_BYTES_MAX: usize = 16 * KIB as usize;
+
+/// How long before the end of its call a byte stream stops waiting, at most (else a tenth of the call's time): enough for
+/// a connector to ask the server to stop.
+pub const SOCKET_GRACE_MAX: Duration = Duration::from_millis(500);
+
+/// Parked sessions of one connection version and connector on one endpoint. A server allows some hundreds in all.
+pub const SESSIONS_PER_KEY_MAX: usize = 32;
+
+/// Parked sessions in all; each holds a file descriptor.
+pub const SESSIONS_MAX: usize = 512;
+
+/// How long a parked session is kept unused. Firewalls forget silent streams after some minutes.
+pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// How long a session is used in all, so that a changed password or a moved server is noticed.
+pub const SESSION_AGE_MAX: Duration = Duration::from_secs(900);
+
+/// What a connector keeps of a parked session, bytes.
+pub const SESSION_STATE_BYTES_MAX: usize = 64 * KIB as usize;
 
 /// How long an idle connection is kept. Below the 60 s after which many servers close.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(50);

@@ -23,6 +23,12 @@ pub trait Logins: Send + Sync {
     /// Begins a login; none if there is no such mechanism, or not on this channel (channel binding to a certificate
     /// that has none), so that a guest may take another. The caller knows the peer, and so whether plain text will do.
     fn start(&self, request: LoginRequest<'_>) -> Result<Option<Box<dyn Login>>>;
+
+    /// What a login can bind itself to, of the server's `certificate` (DER); see [`Channel::tls_server_end_point`].
+    fn end_point(&self, certificate: &[u8]) -> Option<Vec<u8>>;
+
+    /// `message` signed with `secret`: `hmac-sha256`, `hmac-sha1`, `hmac-sha512`; none of another `algorithm`.
+    fn sign(&self, algorithm: &str, secret: &SecretString, message: &[u8]) -> Option<Vec<u8>>;
 }
 
 /// What a guest asks for.

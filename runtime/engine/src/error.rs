@@ -93,7 +93,7 @@ pub(crate) fn http_client(error: reqwest::Error, target: &str, masks: &Masks) ->
 }
 
 /// What to do about a handshake that failed, by what rustls says.
-fn tls_hint(cause: &str) -> Option<&'static str> {
+pub(crate) fn tls_hint(cause: &str) -> Option<&'static str> {
     const REFUSALS: [&str; 6] = [
         "CertificateRequired",
         "BadCertificate",

@@ -42,6 +42,8 @@ pub(crate) struct CallState {
     /// The connector's own word on what it needs; none while it is being asked.
     pub(crate) manifest: Option<Arc<Manifest>>,
     pub(crate) run: Option<RunId>,
+    /// The connector's digest.
+    pub(crate) digest: [u8; 32],
     pub(crate) limits: CallLimits,
     pub(crate) usage: Usage,
     pub(crate) log_lines: u32,
@@ -154,6 +156,7 @@ pub(crate) async fn run(engine: &Engine, call: Call<'_>) -> CallReport {
     let traffic = Traffic::new(call.grants.clone(), call.limits, dry_run);
     let mut state = CallState::new(engine, traffic, Some(call.connector.manifest.clone()));
     state.run = Some(call.run);
+    state.digest = call.connector.digest.0;
     state.items = call.items;
     let ask = match call.kind {
         CallKind::Check => Ask::Check(call.connection),
@@ -327,6 +330,7 @@ impl CallState {
             items: None,
             manifest,
             run: None,
+            digest: [0; 32],
             limits,
             usage: Usage::default(),
             log_lines: 0,

@@ -8,7 +8,7 @@
 //!
 //! Read in this order: [`Engine`], `component`, `instance`, `host`, `egress`, `error`.
 //!
-//! Invariant: nothing of a call is left in the sandbox when it ends; what survives (HTTP pools) lives in the host.
+//! Invariant: nothing of a call is left in the sandbox when it ends; what survives (HTTP pools, parked sessions) lives in the host.
 
 mod bindings;
 mod cache;
@@ -32,7 +32,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 pub use cache::CacheKey;
-pub use egress::{Grants, HttpSettings, Limiter, Resolve};
+pub use egress::{GrantSettings, Grants, Limiter, Resolve};
 
 /// Takes the items a connector streams, one by one; a full channel makes the connector wait.
 pub type ItemSender = tokio::sync::mpsc::Sender<Box<RawValue>>;
@@ -59,7 +59,7 @@ struct Inner {
     places: Semaphore,
     compilers: Arc<Semaphore>,
     cache: Option<cache::CompiledCache>,
-    clients: Arc<egress::HttpClients>,
+    shared: Arc<egress::Shared>,
 }
 
 /// A loaded connector: compiled, checked, ready to be instantiated.
@@ -138,7 +138,7 @@ impl Engine {
             places: Semaphore::new(instances as usize),
             compilers: Arc::new(Semaphore::new(limits::COMPILERS_MAX)),
             cache,
-            clients: Arc::new(egress::HttpClients::new(
+            shared: Arc::new(egress::Shared::new(
                 settings.resolver.unwrap_or_else(|| Arc::new(egress::SystemResolver)),
             )),
             wasmtime,
@@ -157,12 +157,22 @@ impl Engine {
     }
 
     /// The grants of an action version: what it may reach, as whom and how.
-    pub fn grants(&self, settings: HttpSettings) -> Result<Grants> {
-        Grants::new(settings, &self.0.clients)
+    pub fn grants(&self, settings: GrantSettings) -> Result<Grants> {
+        Grants::new(settings, &self.0.shared)
+    }
+
+    /// Closes every parked session: configuration changed, and with it perhaps what they may be used for.
+    pub fn close_sessions(&self) {
+        self.0.shared.sessions.clear();
+    }
+
+    /// Parked sessions: streams that wait for their connection's next call.
+    pub fn sessions(&self) -> usize {
+        self.0.shared.sessions.count()
     }
 
     /// Sends requests of the host itself, by the same rules.
-    pub fn transport(&self, settings: HttpSettings) -> Result<Arc<dyn Transport>> {
+    pub fn transport(&self, settings: GrantSettings) -> Result<Arc<dyn Transport>> {
         Ok(Arc::new(egress::HostTransport(self.grants(settings)?)))
     }
 }

@@ -25,7 +25,7 @@ use openact_core::{
     policy::EgressGrants,
     secret::{self, SecretRef, SecretString},
 };
-use openact_engine::{Grants, HttpSettings, Limiter};
+use openact_engine::{GrantSettings, Grants, Limiter};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
@@ -48,6 +48,7 @@ impl Access {
     pub(crate) fn new(connection: ConnectionTrn, parts: ConnectionParts, policies: Policies) -> Result<Self> {
         let mut references = openact_auth::references(&parts.authorization);
         references.extend(policies.network.references());
+        references.extend(parts.secrets.iter().map(|(_, reference)| reference.clone()));
         if parts.auth_ref.is_some() && has_authorization(&parts.authorization) {
             return Err(Error::invalid_config("a connection has either authorization or auth_ref, not both"));
         }
@@ -82,8 +83,8 @@ impl Access {
             Err(error) if error.code == ErrorCode::AuthRequired => error,
             Err(error) => return Err(error.context(self.connection.short())),
         };
-        let without =
-            self.make_of(openact, &JsonObject::new(), &Secrets::default(), NetworkSettings::default())?;
+        let network = NetworkSettings::default();
+        let without = self.make_of(openact, &JsonObject::new(), &Secrets::default(), network, Vec::new())?;
         Ok((Arc::new(without), Some(missing)))
     }
 
@@ -123,7 +124,18 @@ impl Access {
     fn make(&self, openact: &Shared, secrets: &Secrets) -> Result<Grants> {
         let bearer = secrets.token.as_ref().map(|_| bearer());
         let authorization = bearer.as_ref().unwrap_or(&self.parts.authorization);
-        self.make_of(openact, authorization, secrets, self.policies.network.resolve(secrets)?)
+        let of_fields = self.parts.secrets.iter().map(|(name, reference)| {
+            let value = secrets.secret(reference)?.ok_or_else(|| {
+                Error::auth_required(format!(
+                    "{name} refers to {}, which does not exist",
+                    reference.to_json()
+                ))
+                .hint("set it, or take the field out of the connection")
+            })?;
+            Ok((name.clone(), value))
+        });
+        let of_fields = of_fields.collect::<Result<_>>()?;
+        self.make_of(openact, authorization, secrets, self.policies.network.resolve(secrets)?, of_fields)
     }
 
     fn make_of(
@@ -132,16 +144,17 @@ impl Access {
         authorization: &JsonObject,
         secrets: &Secrets,
         network: NetworkSettings,
+        of_fields: Vec<(String, SecretString)>,
     ) -> Result<Grants> {
         let (parts, policies) = (&self.parts, &self.policies);
         let egress = self.egress(openact)?;
         let endpoint = openact_auth::endpoint(authorization).into_iter().collect();
-        let transport = openact.engine.transport(HttpSettings {
+        let transport = openact.engine.transport(GrantSettings {
             egress: EgressGrants::new(endpoint).with_private(egress.private().clone()),
             policies: policies.clone(),
             network: network.clone(),
             own_origin: parts.credential_origin.clone(),
-            ..HttpSettings::default()
+            ..GrantSettings::default()
         })?;
         let credential = openact_auth::credential(Setup {
             authorization,
@@ -151,7 +164,7 @@ impl Access {
             tokens: &openact.tokens,
             transport,
         })?;
-        openact.engine.grants(HttpSettings {
+        openact.engine.grants(GrantSettings {
             egress,
             credential,
             own_origin: parts.credential_origin.clone(),
@@ -159,6 +172,9 @@ impl Access {
             network,
             limiter: self.limiter(openact),
             connection_headers: header_map(parts.defaults.get("headers")),
+            owner: self.connection.to_string(),
+            secrets: of_fields,
+            logins: Some(openact.logins.clone()),
         })
     }
 

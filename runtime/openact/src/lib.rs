@@ -23,6 +23,7 @@ mod manage;
 mod plan;
 mod prepared;
 mod prune;
+mod replace;
 mod secrets;
 pub mod settings;
 mod snapshot;
@@ -37,8 +38,8 @@ use std::{
     time::Duration,
 };
 
-use openact_auth::Tokens;
-use openact_core::limits::CONNECTION_STATE_MAX;
+use openact_auth::{Mechanisms, Tokens};
+use openact_core::{limits::CONNECTION_STATE_MAX, login::Logins};
 use openact_engine::{CacheKey, Engine, EngineSettings, Limiter};
 use openact_store::{KeySource, Store};
 use quick_cache::sync::Cache as Kept;
@@ -76,8 +77,8 @@ pub use openact_store::{
     StoredSecret,
 };
 pub use plan::{Change, ChangeStatus, Plan};
+pub use replace::Replacing;
 pub use sync::SyncOptions;
-pub use template::NewHosts;
 pub use watch::Watch;
 
 /// A JSON result, kept as the text the connector returned.
@@ -138,6 +139,8 @@ pub(crate) struct Shared {
     pub(crate) private: PrivateAccess,
     /// Access tokens of every connection.
     pub(crate) tokens: Arc<Tokens>,
+    /// How connectors of wire protocols log in.
+    pub(crate) logins: Arc<dyn Logins>,
     /// Of connections with a rate limit.
     pub(crate) limiters: Kept<ConnectionTrn, Arc<Limiter>>,
     /// What was read from vaults.
@@ -154,7 +157,13 @@ impl Shared {
     /// Forgets every connector of the store, and what was prepared with one.
     pub(crate) fn forget_connectors(&self) {
         self.catalog.clear();
+        self.forget_prepared();
+    }
+
+    /// Forgets what was prepared for calls, because what it was made of changed.
+    pub(crate) fn forget_prepared(&self) {
         self.snapshot.clear();
+        self.engine.close_sessions();
     }
 }
 
@@ -431,6 +440,7 @@ impl Builder {
             env,
             private: self.private,
             tokens: Arc::new(Tokens::default()),
+            logins: Arc::new(Mechanisms::new()?),
             limiters: Kept::new(CONNECTION_STATE_MAX),
             vault: Kept::new(CONNECTION_STATE_MAX),
             tasks: Mutex::default(),

@@ -32,7 +32,7 @@ impl OpenAct {
             )));
         }
         self.0.store.put_secret(tenant, name.as_str(), value).await?;
-        self.0.snapshot.clear();
+        self.0.forget_prepared();
         Ok(())
     }
 
@@ -61,7 +61,7 @@ impl OpenAct {
         if !self.0.store.delete_secret(tenant, name.as_str()).await? {
             return Err(missing());
         }
-        self.0.snapshot.clear();
+        self.0.forget_prepared();
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use openact_core::{
     policy::{EgressGrants, Origin},
     secret::{SecretRef, SecretString},
 };
-use openact_engine::HttpSettings;
+use openact_engine::GrantSettings;
 use serde_json::Value;
 use url::Url;
 
@@ -63,7 +63,7 @@ async fn fetch(openact: &Shared, reference: &SecretRef) -> Result<Option<SecretS
     let origin =
         Origin::of(&url).ok_or_else(|| Error::auth_required("VAULT_ADDR is not an http or https URL"))?;
     let egress = EgressGrants::new(vec![origin]);
-    let transport = openact.engine.transport(HttpSettings { egress, ..HttpSettings::default() })?;
+    let transport = openact.engine.transport(GrantSettings { egress, ..GrantSettings::default() })?;
     let exchange = Exchange { method: Method::GET, url, headers, body: Bytes::new() };
     let answer = transport.exchange(exchange).await.map_err(unreached)?;
     match answer.status {

@@ -40,6 +40,11 @@ impl HttpClients {
         Self { clients: Cache::new(HTTP_CLIENTS_MAX), resolver }
     }
 
+    /// How names are looked up.
+    pub(crate) fn resolver(&self) -> &dyn Resolve {
+        &*self.resolver
+    }
+
     /// The client for `wanted`, made at its first use.
     pub(crate) fn get(&self, wanted: &ClientFor<'_>) -> Result<reqwest::Client> {
         self.clients.get_or_insert_with(&wanted.fingerprint(), || wanted.build(&self.resolver))

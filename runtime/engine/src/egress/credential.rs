@@ -110,9 +110,9 @@ impl BoundCredential {
 pub(crate) struct Masks(Vec<Arc<Applied>>);
 
 impl Masks {
-    /// With another one.
-    pub(crate) fn and(mut self, more: Option<&Arc<Applied>>) -> Self {
-        self.0.extend(more.cloned());
+    /// With others.
+    pub(crate) fn and(mut self, more: &[Arc<Applied>]) -> Self {
+        self.0.extend_from_slice(more);
         self
     }
 
@@ -182,6 +182,12 @@ impl Applied {
         let value = format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(pair.as_bytes())).into();
         let header = Injection::Header { name: "proxy-authorization".into(), value };
         Ok(Arc::new(Self::new(Arc::new([header]))?))
+    }
+
+    /// What a login proves, to be known again.
+    pub(crate) fn of_login(secret: &SecretString) -> Result<Arc<Self>> {
+        let secret = Injection::Query { name: String::new(), value: secret.clone() };
+        Ok(Arc::new(Self::new(Arc::new([secret]))?))
     }
 
     /// Puts the credential into a request, in place of whatever has the same name (C4).

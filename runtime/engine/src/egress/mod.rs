@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `traffic` | one call's requests, from policy to answer |
 //! | `client` `resolve` | HTTP clients; names looked up once and checked |
+//! | `socket` `sessions` `tls` | byte streams of wire protocols; those that wait for the next call |
 //! | `credential` | what is added to a request, and blanked out of its answer |
 //! | `body` | answers as they arrive, counted |
 //! | `rate` | a connection's rate limit |
@@ -15,6 +16,9 @@ mod client;
 mod credential;
 mod rate;
 mod resolve;
+mod sessions;
+pub(crate) mod socket;
+mod tls;
 pub(crate) mod traffic;
 
 use std::{
@@ -22,22 +26,25 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use aws_lc_rs::digest::{Context, SHA256};
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, header};
 use openact_core::{
     Error, Result,
     credential::{Answer, BoxFuture, Credential, Exchange, Transport},
     limits::{EXCHANGE_BYTES_MAX, EXCHANGE_TIME_MAX},
+    login::Logins,
     network::NetworkSettings,
     policies::Policies,
     policy::{EgressGrants, Origin},
+    secret::{ExposeSecret, SecretString},
 };
 use tokio::time::timeout;
 use url::Url;
 
 pub(crate) use body::Body;
 use client::ClientFor;
-pub(crate) use client::HttpClients;
+use client::HttpClients;
 pub(crate) use credential::Masks;
 use credential::{Applied, BoundCredential};
 pub use rate::Limiter;
@@ -47,8 +54,8 @@ pub(crate) use resolve::SystemResolver;
 use crate::{error::http_client, instance::limit_error};
 
 /// What an action version may reach, as whom and how; made into [`Grants`] once.
-#[derive(Debug, Default)]
-pub struct HttpSettings {
+#[derive(Default)]
+pub struct GrantSettings {
     /// Origins it may reach.
     pub egress: EgressGrants,
     /// The credential the host applies.
@@ -63,6 +70,24 @@ pub struct HttpSettings {
     pub limiter: Option<Arc<Limiter>>,
     /// Headers of the connection itself, which some policies prefer.
     pub connection_headers: HeaderMap,
+    /// The connection version, as parked sessions know it.
+    pub owner: String,
+    /// Secrets of the connector's own fields, by name, for logins.
+    pub secrets: Vec<(String, SecretString)>,
+    /// How logins are done.
+    pub logins: Option<Arc<dyn Logins>>,
+}
+
+/// What all grants of an engine have in common.
+pub(crate) struct Shared {
+    pub(crate) clients: HttpClients,
+    pub(crate) sessions: sessions::Sessions,
+}
+
+impl Shared {
+    pub(crate) fn new(resolver: Arc<dyn Resolve>) -> Self {
+        Self { clients: HttpClients::new(resolver), sessions: sessions::Sessions::default() }
+    }
 }
 
 /// What one action version may use of the outside. Built once and kept, while the snapshot keeps the action version.
@@ -72,13 +97,18 @@ pub struct Grants {
     pub(crate) connection_headers: HeaderMap,
     pub(crate) limiter: Option<Arc<Limiter>>,
     credential: Option<BoundCredential>,
-    /// What the proxy is sent, and a server behind it may see.
-    proxy_user: Option<Arc<Applied>>,
-    network: NetworkSettings,
+    /// What the proxy is sent, and a server behind it may see, and the secrets of logins.
+    hidden: Vec<Arc<Applied>>,
+    pub(crate) secrets: Vec<(String, SecretString)>,
+    pub(crate) logins: Option<Arc<dyn Logins>>,
+    /// Whose parked sessions these grants may resume.
+    session_key: [u8; 32],
+    tls: OnceLock<Arc<rustls::ClientConfig>>,
+    pub(crate) network: NetworkSettings,
     own_origin: Option<Origin>,
     /// One for each origin of `egress`, made at its first use.
     clients: Vec<(Origin, OnceLock<reqwest::Client>)>,
-    maker: Option<Arc<HttpClients>>,
+    shared: Option<Arc<Shared>>,
 }
 
 impl fmt::Debug for Grants {
@@ -96,21 +126,32 @@ impl Grants {
             connection_headers: HeaderMap::new(),
             limiter: None,
             credential: None,
-            proxy_user: None,
+            hidden: Vec::new(),
+            secrets: Vec::new(),
+            logins: None,
+            session_key: [0; 32],
+            tls: OnceLock::new(),
             network: NetworkSettings::default(),
             own_origin: None,
             clients: Vec::new(),
-            maker: None,
+            shared: None,
         }
     }
 
-    pub(crate) fn new(settings: HttpSettings, maker: &Arc<HttpClients>) -> Result<Self> {
+    pub(crate) fn new(settings: GrantSettings, shared: &Arc<Shared>) -> Result<Self> {
         let clients =
             settings.egress.origins().iter().map(|origin| (origin.clone(), OnceLock::new())).collect();
         let proxy_user = settings.network.proxy.as_ref().and_then(|proxy| proxy.user.as_ref());
+        let hidden = proxy_user.map(|(name, password)| Applied::of_proxy(name, password));
+        let hidden =
+            hidden.into_iter().chain(settings.secrets.iter().map(|(_, secret)| Applied::of_login(secret)));
         Ok(Self {
+            hidden: hidden.collect::<Result<_>>()?,
+            session_key: session_key(&settings),
+            secrets: settings.secrets,
+            logins: settings.logins,
+            tls: OnceLock::new(),
             credential: settings.credential.map(BoundCredential::new).transpose()?,
-            proxy_user: proxy_user.map(|(name, password)| Applied::of_proxy(name, password)).transpose()?,
             egress: settings.egress,
             policies: settings.policies,
             connection_headers: settings.connection_headers,
@@ -118,24 +159,24 @@ impl Grants {
             network: settings.network,
             own_origin: settings.own_origin,
             clients,
-            maker: Some(maker.clone()),
+            shared: Some(shared.clone()),
         })
     }
 
     /// What must not be in an answer to a request that had `sent`, nor in a log.
     pub(crate) fn masks(&self, sent: Option<Arc<Applied>>) -> Masks {
         let masks = self.credential.as_ref().map(|credential| credential.masks(sent)).unwrap_or_default();
-        masks.and(self.proxy_user.as_ref())
+        masks.and(&self.hidden)
     }
 
     /// The client for a granted origin.
     fn client(&self, origin: &Origin) -> Result<&reqwest::Client> {
-        let nothing = || Error::egress_denied("this connection may not reach anything");
+        let nothing = || Error::egress_denied(NOTHING);
         let (_, cell) = self.clients.iter().find(|(granted, _)| granted == origin).ok_or_else(nothing)?;
         if let Some(client) = cell.get() {
             return Ok(client);
         }
-        let client = self.maker.as_ref().ok_or_else(nothing)?.get(&ClientFor {
+        let client = self.shared()?.clients.get(&ClientFor {
             origin,
             network: &self.network,
             timeout: self.policies.timeout,
@@ -143,6 +184,20 @@ impl Grants {
             is_own: self.is_own(origin),
         })?;
         Ok(cell.get_or_init(|| client))
+    }
+
+    /// What the engine lends; nothing to what may reach nothing.
+    fn shared(&self) -> Result<&Arc<Shared>> {
+        self.shared.as_ref().ok_or_else(|| Error::egress_denied(NOTHING))
+    }
+
+    /// TLS as the connection wants it.
+    fn tls(&self) -> Result<&Arc<rustls::ClientConfig>> {
+        if let Some(config) = self.tls.get() {
+            return Ok(config);
+        }
+        let config = Arc::new(tls::config(&self.network.tls)?);
+        Ok(self.tls.get_or_init(|| config))
     }
 
     /// Whether `origin` is the connection's own, and not just one that it may reach too.
@@ -157,6 +212,38 @@ impl Grants {
         headers.insert(header::HOST, HeaderValue::from_str(&origin.authority()).map_err(|_| bad())?);
         url.set_host(Some(name)).map_err(|_| bad())
     }
+}
+
+const NOTHING: &str = "this connection may not reach anything";
+
+/// Equal where a parked session may be resumed: for one connection version, its secrets and its network settings. A digest,
+/// because it covers keys and passwords.
+fn session_key(settings: &GrantSettings) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    let mut add = |part: &[u8]| {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    };
+    add(settings.owner.as_bytes());
+    for (name, secret) in &settings.secrets {
+        add(name.as_bytes());
+        add(secret.expose_secret().as_bytes());
+    }
+    let tls = &settings.network.tls;
+    add(&[
+        u8::from(tls.insecure),
+        u8::from(tls.ca_only),
+        tls.min_version as u8,
+        u8::from(settings.network.allow_plaintext),
+    ]);
+    let (cert, key) =
+        tls.client.as_ref().map_or(("", ""), |(cert, key)| (cert.expose_secret(), key.expose_secret()));
+    let ca = tls.ca.as_ref().map_or("", |ca| ca.expose_secret());
+    for part in [ca, cert, key, tls.server_name.as_deref().unwrap_or_default()] {
+        add(part.as_bytes());
+    }
+    add(format!("{:?}", settings.egress.private()).as_bytes());
+    context.finish().as_ref().try_into().unwrap_or_default()
 }
 
 /// Requests of the host itself (token endpoints, vaults), by the same rules (E12).

@@ -54,6 +54,8 @@ pub(crate) struct Ledger {
     pub(crate) request_bytes: u64,
     pub(crate) response_bytes: u64,
     buffered_bytes: usize,
+    /// Byte streams opened.
+    pub(crate) sockets: u64,
     /// The first uses of host functions.
     pub(crate) host_calls: Vec<HostCall>,
     /// How many more there were.
@@ -104,12 +106,17 @@ impl Traffic {
 
     /// Notes one use of a host function for the run record.
     pub(crate) fn record(&self, function: &str, target: String, outcome: String) {
+        self.record_timed(function, target, &outcome, Instant::now());
+    }
+
+    /// The same of what took from `started` until now.
+    pub(crate) fn record_timed(&self, function: &str, target: String, outcome: &str, started: Instant) {
         let entry = self.begin(function, target);
-        self.finish(entry, outcome, Instant::now());
+        self.finish(entry, outcome.to_owned(), started);
     }
 
     /// Notes that something was begun: it stays in the record as `cancelled` if the call ends before it does.
-    fn begin(&self, function: &str, target: String) -> Option<usize> {
+    pub(crate) fn begin(&self, function: &str, target: String) -> Option<usize> {
         let mut ledger = self.ledger();
         let entry = ledger.host_calls.len();
         if entry >= RUN_HOST_CALLS_MAX {
@@ -121,7 +128,7 @@ impl Traffic {
         Some(entry)
     }
 
-    fn finish(&self, entry: Option<usize>, outcome: String, started: Instant) {
+    pub(crate) fn finish(&self, entry: Option<usize>, outcome: String, started: Instant) {
         let mut ledger = self.ledger();
         if let Some(call) = entry.and_then(|entry| ledger.host_calls.get_mut(entry)) {
             call.outcome = outcome;
@@ -160,7 +167,7 @@ impl Traffic {
     }
 
     /// Counts body bytes about to be sent; again for each attempt and hop.
-    fn sending(&self, bytes: usize) -> Result<()> {
+    pub(crate) fn sending(&self, bytes: usize) -> Result<()> {
         let mut ledger = self.ledger();
         ledger.request_bytes += bytes as u64;
         if ledger.request_bytes <= self.limits.request_bytes {
