@@ -31,6 +31,7 @@ mod grant;
 mod hash;
 mod hmac;
 mod jwt;
+mod login;
 mod placement;
 mod signer;
 mod sigv4;
@@ -47,6 +48,7 @@ use openact_core::{
 };
 use serde_json::Value;
 
+pub use login::Mechanisms;
 pub use openact_core::credential::SecretSource;
 pub use tokens::Tokens;
 
