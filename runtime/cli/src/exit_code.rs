@@ -4,6 +4,7 @@
 //! |---|---|
 //! | 0 | ok |
 //! | 1 to 10, but 2 | the row of the error's code ([`openact::ErrorCode::exit_code`]); of `check`, of the first that does not work |
+//! | 3 of `migrate` | also: it was done (or would be, `--dry-run`), and rows are in the earlier tables alone (`complete: false`) |
 //! | 2 | usage |
 //! | 130, 143 | interrupted (Ctrl-C), terminated |
 //!

@@ -2,9 +2,9 @@
 //!
 //! Invariant: a copy is verified by opening it before it has its name, and so is one before it becomes the database.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
-use openact_core::Result;
+use openact_core::{Result, run::Door};
 use openact_store::{BackupReport, RestoreReport, Store};
 
 use crate::{OpenAct, settings};
@@ -17,10 +17,10 @@ impl OpenAct {
 }
 
 /// Puts a copy in the place of the database at `url`. One that is there is replaced with `force` only, kept beside it,
-/// and not replaced while any process has it open. Without its master key, the audit log is not verified.
-pub async fn restore(url: &str, from: &Path, force: bool) -> Result<RestoreReport> {
+/// and not replaced while any process has it open. Its audit log is verified first, and gets an entry of this; without the
+/// master key, neither.
+pub async fn restore(url: &str, from: &Path, force: bool, door: Door) -> Result<RestoreReport> {
     let url = settings::store_url(url)?;
-    let key =
-        settings::key_source(&url, &(Arc::new(|name: &str| std::env::var(name).ok()) as crate::Environment))?;
-    Store::restore(&url, key, from, force).await
+    let (key, author) = settings::key_and_author(&url, door)?;
+    Store::restore(&url, key, author, from, force).await
 }

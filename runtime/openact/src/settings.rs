@@ -23,9 +23,10 @@ use std::path::PathBuf;
 use etcetera::BaseStrategy;
 use openact_core::{
     Error, Result,
+    run::Door,
     secret::{ExposeSecret, SecretString},
 };
-use openact_store::{AuditRuns, KeySource, MasterKey, StoreUrl};
+use openact_store::{AuditRuns, Author, KeySource, MasterKey, StoreUrl};
 
 use crate::Environment;
 
@@ -121,6 +122,12 @@ pub(crate) fn audit_runs(env: &Environment) -> Result<AuditRuns> {
         Some(text) => text.parse().map_err(|error: Error| error.context(OPENACT_AUDIT_RUNS)),
         None => Ok(AuditRuns::Off),
     }
+}
+
+/// What opens the database at `url`, and who asks through `door`, for what is done without an [`crate::OpenAct`].
+pub(crate) fn key_and_author(url: &StoreUrl, door: Door) -> Result<(KeySource, Author)> {
+    let env: Environment = std::sync::Arc::new(|name| std::env::var(name).ok());
+    Ok((key_source(url, &env)?, Author { actor: crate::audit::user_of_process(), door }))
 }
 
 /// The keys of a store that was given none. They are read only when a secret is first sealed or opened.

@@ -5,15 +5,16 @@
 //! ```
 //!
 //! The chain's key is random and sealed by the master key, so that whoever can write the file and lacks that key can
-//! neither change an entry nor leave one out unnoticed, nor change a connection or an action past the log: these are
-//! compared with what was last written of them. Who takes the log away entirely, with its key and head, leaves a database
-//! with configuration and no log of it, which is found; the next change begins another log with `BEGIN` and what it found,
-//! as it does over a database of before there was a log, and verifying says so.
+//! neither change an entry nor leave one out unnoticed, nor change a connection, an action, a connector, a secret or a
+//! credential past the log: these are compared with what was last written of them. Who takes the log away entirely, with
+//! its key and head, leaves a database with configuration and no log of it, which is found; the next change begins another
+//! log with `BEGIN` and what it found, as it does over a database of before there was a log, and verifying says so.
 //!
 //! Not found is what needs something outside of the file: an older copy of the whole file, or of the log with its head and
 //! rows, put back. For that, verifying gives the head to be kept elsewhere, and whether a kept one is in the log can be
-//! asked. Nor are secrets, credentials and connectors compared with their entries: the first two are sealed, the last is
-//! bound by its digest. A database in memory has no log: it ends with the process that alone can write it.
+//! asked. After a restore, a head of before the copy is in it, and one of after the copy is not, as it should be: the
+//! entry `database.restore` names the head that was given up, and the new one is to be kept from then on.
+//! A database in memory has no log: it ends with the process that alone can write it.
 //!
 //! Invariants: an entry is written in the transaction of its change, so that there is none without the other, and where
 //! no entry can be written (the master key is missing, the head was changed) nothing is changed; a secret appears as a
@@ -21,6 +22,8 @@
 
 mod chain;
 mod changes;
+mod current;
+mod database;
 mod runs;
 mod verify;
 
@@ -34,6 +37,7 @@ use crate::{
 };
 
 pub(crate) use chain::{ChainKey, Head};
+pub(crate) use database::{Restore, claimed_head, enter_restore, enter_rollback, not_whole};
 pub use runs::AuditRuns;
 pub use verify::{AuditReport, BrokenAt};
 

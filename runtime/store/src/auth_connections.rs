@@ -62,6 +62,11 @@ pub struct AuthChange {
 const TABLE: &str = "auth_connections";
 const HISTORY: &str = "auth_connection_history";
 
+const COLUMNS: &str =
+    "access_token_encrypted, access_token_nonce, refresh_token_encrypted, refresh_token_nonce,
+    expires_at, token_type, scope, extra_data_encrypted, extra_data_nonce, data_key_encrypted, data_key_nonce,
+    key_version, created_at, updated_at, version, ";
+
 impl Store {
     /// The credential of that identity.
     pub async fn get_auth_connection(&self, trn: &AuthTrn) -> Result<Option<AuthConnection>> {
@@ -156,12 +161,9 @@ impl Store {
         executor: impl Executor<'_, Database = Sqlite>,
         trn: &AuthTrn,
     ) -> Result<Option<AuthConnection>> {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT access_token_encrypted, access_token_nonce, refresh_token_encrypted, refresh_token_nonce,
-                 expires_at, token_type, scope, extra_data_encrypted, extra_data_nonce, data_key_encrypted,
-                 data_key_nonce, key_version, created_at, updated_at, version, ",
-        );
-        query.push(KEY_ID).push(" FROM auth_connections WHERE trn = ").push_bind(trn.to_string());
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+        query.push(COLUMNS).push(KEY_ID);
+        query.push(" FROM auth_connections WHERE trn = ").push_bind(trn.to_string());
         let row: Option<AuthRow> = query
             .build_query_as()
             .fetch_optional(executor)
@@ -170,6 +172,31 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         let keys = self.opening_keys(row.key_version, row.key_id.as_deref())?;
         row.open(&keys, trn).map(Some)
+    }
+
+    /// Every stored credential by TRN, as `map` has it; none for one that does not open.
+    pub(crate) async fn map_auth_connections<T>(
+        &self,
+        tx: &mut SqliteConnection,
+        map: &(dyn Fn(&AuthConnection) -> T + Sync),
+    ) -> Result<Vec<(String, Option<T>)>> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT trn, ");
+        query.push(COLUMNS).push(KEY_ID).push(" FROM auth_connections");
+        let rows: Vec<NamedRow> =
+            query.build_query_as().fetch_all(tx).await.map_err(self.failed("read credentials"))?;
+        let mut mapped = Vec::with_capacity(rows.len());
+        for NamedRow { trn: name, row } in rows {
+            let record = match (name.parse::<AuthTrn>(), &row.key_id) {
+                (Ok(trn), Some(id)) => {
+                    // A key that is not there is no fault of the row.
+                    let keys = self.opening_keys(row.key_version, Some(id))?;
+                    row.open(&keys, &trn).ok()
+                }
+                _ => None,
+            };
+            mapped.push((name, record.as_ref().map(map)));
+        }
+        Ok(mapped)
     }
 
     pub(crate) async fn write_row(
@@ -369,6 +396,13 @@ impl AuthRow {
             scope: self.scope,
         })
     }
+}
+
+#[derive(FromRow)]
+struct NamedRow {
+    trn: String,
+    #[sqlx(flatten)]
+    row: AuthRow,
 }
 
 #[derive(FromRow)]

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! backup    VACUUM INTO a file beside ─► opened and verified ─► on the disk ─► its name
-//! restore   a copy beside the database ─► verified the same way ─► the old one gets a dated name ─► its name
+//! restore   a copy beside the database ─► verified the same way ─► entered in its log ─► the old one gets a dated name
+//!           ─► its name
 //! ```
 //!
 //! Invariants: a file has its name only once it was verified and is on the disk, and a copy never takes the name of
@@ -10,10 +11,12 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fs,
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
+use aws_lc_rs::digest;
 use openact_core::{Error, Result, Timestamp, limits::SQLITE_BUSY_TIMEOUT};
 use sqlx::{
     ConnectOptions, Connection, QueryBuilder, Sqlite, SqliteConnection,
@@ -21,7 +24,9 @@ use sqlx::{
 };
 
 use crate::{
-    AuditReport, KeySource, RunWrites, Store, StoreUrl, failure,
+    AuditReport, Author, KeySource, Store, StoreUrl, audit,
+    connectors::to_digest,
+    failure,
     migrate::{self, MIGRATIONS, SchemaState},
     open,
 };
@@ -45,10 +50,12 @@ pub struct BackupReport {
 pub struct RestoreReport {
     /// The database.
     pub file: PathBuf,
-    /// Rows of each table it has now, by name.
+    /// Rows of each table of the copy, by name.
     pub rows: Vec<(String, u64)>,
     /// As in [`BackupReport`].
     pub audit: Option<AuditReport>,
+    /// Whether the log has an entry of it: not without the key, nor if the log cannot go on, nor in an older schema.
+    pub logged: bool,
     /// Where the database that was there is now.
     pub replaced: Option<PathBuf>,
     /// Migrations that it lacks, being of an older OpenAct.
@@ -75,13 +82,21 @@ impl Store {
 
     /// Puts a copy of the file `from` in the place of the database at `url`, once it is verified. One that is there is
     /// replaced with `force` only and is kept beside it; one that another process has open is not replaced. `key` is to
-    /// verify the audit log of the copy, if it opens that.
-    pub async fn restore(url: &StoreUrl, key: KeySource, from: &Path, force: bool) -> Result<RestoreReport> {
+    /// verify the audit log of the copy, if it opens that, and to enter there what `author` did.
+    pub async fn restore(
+        url: &StoreUrl,
+        key: KeySource,
+        author: Author,
+        from: &Path,
+        force: bool,
+    ) -> Result<RestoreReport> {
         let Some(database) = url.path() else {
             return Err(
                 Error::invalid_input("a database in memory cannot be restored").hint("name a file with --db")
             );
         };
+        // First: that it would replace something is no help to who mistyped a name.
+        fs::metadata(from).map_err(|error| unreadable(from, &error))?;
         let is_there = fs::metadata(database).is_ok_and(|metadata| metadata.len() > 0);
         if is_there && !force {
             return Err(Error::conflict(format!("there is a database at {url} already"))
@@ -91,9 +106,17 @@ impl Store {
             open::create_folder(folder).map_err(|error| unwritable(database, &error))?;
         }
         let draft = Draft::beside(database)?;
-        read_copy(from, database, &draft)?;
+        let digest = read_copy(from, database, &draft)?;
         let (rows, missing) = verify_ours(&draft, &from.display().to_string()).await?;
-        let audit = if missing.is_empty() { audit_of(&draft, key).await } else { None };
+        let (mut audit, mut logged) = (None, false);
+        if missing.is_empty() {
+            let replaced = if is_there { head_of(database).await } else { None };
+            let restore = audit::Restore { from, digest, replaced };
+            (audit, logged) = audit::enter_restore(&draft.0, key, author, restore).await?;
+            if fs::metadata(with_suffix(&draft.0, "-wal")).is_ok_and(|log| log.len() > 0) {
+                return Err(audit::not_whole(&database.display().to_string()));
+            }
+        }
         draft.sync()?;
         let replaced = if is_there { Some(replace(&draft, database).await?) } else { None };
         if replaced.is_none() {
@@ -101,7 +124,7 @@ impl Store {
             fs::rename(&draft.0, database).map_err(|error| unwritable(database, &error))?;
         }
         sync_folder(database)?;
-        Ok(RestoreReport { file: database.to_owned(), rows, audit, replaced, missing })
+        Ok(RestoreReport { file: database.to_owned(), rows, audit, logged, replaced, missing })
     }
 }
 
@@ -279,15 +302,16 @@ async fn verify_ours(draft: &Draft, place: &str) -> Result<(Vec<(String, u64)>, 
     Ok((rows, missing))
 }
 
-async fn audit_of(draft: &Draft, key: KeySource) -> Option<AuditReport> {
-    let store = Store::open(&StoreUrl::file(&draft.0), key, RunWrites::BeforeAnswer).await.ok()?;
-    let report = store.verify_audit().await.ok();
-    store.close().await.ok()?;
-    report
+/// The head of the log of a database that is to be replaced, if it is sound enough to say.
+async fn head_of(database: &Path) -> Option<String> {
+    let mut old = connect(database, "").await.ok()?;
+    let head = audit::claimed_head(&mut old).await;
+    old.close().await.ok()?;
+    head
 }
 
-/// Takes the bytes of the file `from`.
-fn read_copy(from: &Path, database: &Path, draft: &Draft) -> Result<()> {
+/// Takes the bytes of the file `from`; gives their digest.
+fn read_copy(from: &Path, database: &Path, draft: &Draft) -> Result<String> {
     let metadata = fs::metadata(from).map_err(|error| unreadable(from, &error))?;
     let refused = |what: &str| {
         Err(Error::invalid_input(format!("{} {what}", from.display()))
@@ -309,7 +333,14 @@ fn read_copy(from: &Path, database: &Path, draft: &Draft) -> Result<()> {
     let mut source = fs::File::open(from).map_err(|error| unreadable(from, &error))?;
     let mut target =
         fs::OpenOptions::new().write(true).open(&draft.0).map_err(|error| unwritable(database, &error))?;
-    io::copy(&mut source, &mut target).map(drop).map_err(|error| unwritable(database, &error))
+    let (mut context, mut buffer) = (digest::Context::new(&digest::SHA256), vec![0; 1 << 16]);
+    loop {
+        let length = source.read(&mut buffer).map_err(|error| unreadable(from, &error))?;
+        let Some(read @ [_, ..]) = buffer.get(..length) else { break };
+        context.update(read);
+        target.write_all(read).map_err(|error| unwritable(database, &error))?;
+    }
+    Ok(to_digest(&context.finish()).to_string())
 }
 
 /// Puts `draft` in the place of a database and returns where that one is now.
@@ -427,10 +458,11 @@ fn unwritable(path: &Path, error: &io::Error) -> Error {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
-    let message = format!("failed to read {}: {error}", path.display());
     match error.kind() {
-        io::ErrorKind::NotFound => Error::not_found(message),
-        _ => Error::store_unavailable(message).with_retryable(false),
+        io::ErrorKind::NotFound => Error::not_found(format!("there is no file {}", path.display()))
+            .hint("a path is taken from the folder the command is run in"),
+        _ => Error::store_unavailable(format!("failed to read {}: {error}", path.display()))
+            .with_retryable(false)
+            .hint("name a file that this user can read"),
     }
-    .hint("name a file that this user can read")
 }

@@ -135,8 +135,12 @@ impl Store {
 
 /// What a connector's bytes, or a template's text, are told apart by.
 pub fn digest_of(bytes: &[u8]) -> ComponentDigest {
+    to_digest(&digest::digest(&digest::SHA256, bytes))
+}
+
+pub(crate) fn to_digest(bytes: &digest::Digest) -> ComponentDigest {
     let mut digest = ComponentDigest([0; 32]);
-    for (to, from) in digest.0.iter_mut().zip(digest::digest(&digest::SHA256, bytes).as_ref()) {
+    for (to, from) in digest.0.iter_mut().zip(bytes.as_ref()) {
         *to = *from;
     }
     digest

@@ -164,6 +164,11 @@ async fn foreign(connection: &mut SqliteConnection, place: &str) -> Error {
     }
 }
 
+pub(crate) fn older(place: &str, missing: &[String]) -> Error {
+    let what = format!("is of an older OpenAct: it lacks {}", missing.join(", "));
+    refused(place, &what, "run: openact migrate")
+}
+
 pub(crate) fn refused(place: &str, what: &str, hint: &str) -> Error {
     Error::store_unavailable(format!("database {place} {what}")).hint(hint).with_retryable(false)
 }

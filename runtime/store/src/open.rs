@@ -46,15 +46,7 @@ impl Pools {
                 Self::use_wal(&pools.writer, &pools.place, busy_timeout).await?;
                 migrate::apply(&pools.writer, &pools.place, &MIGRATIONS).await?;
             }
-            SchemaState::Older(missing) => {
-                return Err(Error::store_unavailable(format!(
-                    "database {} is of an older OpenAct: it lacks {}",
-                    pools.place,
-                    missing.join(", ")
-                ))
-                .hint("run: openact migrate")
-                .with_retryable(false));
-            }
+            SchemaState::Older(missing) => return Err(migrate::older(&pools.place, &missing)),
         }
         Ok(pools)
     }

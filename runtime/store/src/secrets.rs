@@ -11,7 +11,7 @@ use crate::{
     NewSecret, Store, failure,
     key_versions::{KEY_ID, VersionKeys},
     rows::{Row, json_text, time_text},
-    seal::{DataKey, Sealed, Slot},
+    seal::{DataKey, Keys, Sealed, Slot},
 };
 
 /// A secret as it may be listed.
@@ -64,9 +64,42 @@ impl Store {
             query.build_query_as().fetch_optional(executor).await.map_err(self.failed("read a secret"))?;
         let Some(row) = row else { return Ok(None) };
         let keys = self.opening_keys(row.key_version, row.key_id.as_deref())?;
-        let wrapped = Sealed { encrypted: row.data_key_encrypted, nonce: row.data_key_nonce };
-        let sealed = Sealed { encrypted: row.value_encrypted, nonce: row.value_nonce };
-        DataKey::unwrap(&keys, slot(tenant, name, row.key_version), &wrapped)?.open(FIELD, &sealed).map(Some)
+        row.open(&keys, tenant, name).map(Some)
+    }
+
+    /// Every secret by tenant and name, as `print` has its value: none for one that does not open, or is said to be another
+    /// than it is.
+    pub(crate) async fn secret_prints(
+        &self,
+        tx: &mut SqliteConnection,
+        print: &(dyn Fn(&Tenant, &SecretString) -> String + Sync),
+    ) -> Result<Vec<(String, String, Option<String>)>> {
+        let mut query = sqlx::QueryBuilder::<sqlx::Sqlite>::new(
+            "SELECT tenant, name, fingerprint, value_encrypted, value_nonce, data_key_encrypted, data_key_nonce,
+                 key_version, ",
+        );
+        let rows: Vec<NamedRow> = query
+            .push(KEY_ID)
+            .push(" FROM secrets")
+            .build_query_as()
+            .fetch_all(tx)
+            .await
+            .map_err(self.failed("read secrets"))?;
+        let mut prints = Vec::with_capacity(rows.len());
+        for NamedRow { tenant: owner, name, fingerprint, row } in rows {
+            let printed = match (owner.parse::<Tenant>(), &row.key_id) {
+                (Ok(tenant), Some(id)) => {
+                    // A key that is not there is no fault of the row.
+                    let keys = self.opening_keys(row.key_version, Some(id))?;
+                    let value = row.open(&keys, &tenant, &name).ok();
+                    let value = value.filter(|value| keys.has_fingerprint(&tenant, value, &fingerprint));
+                    value.map(|value| print(&tenant, &value))
+                }
+                _ => None,
+            };
+            prints.push((owner, name, printed));
+        }
+        Ok(prints)
     }
 
     /// Whether the secret of that name is `value`, by keyed hash: nothing is opened. False if there is none.
@@ -227,4 +260,21 @@ struct SecretRow {
     data_key_nonce: String,
     key_version: i64,
     key_id: Option<String>,
+}
+
+impl SecretRow {
+    fn open(self, keys: &Keys, tenant: &Tenant, name: &str) -> Result<SecretString> {
+        let wrapped = Sealed { encrypted: self.data_key_encrypted, nonce: self.data_key_nonce };
+        let sealed = Sealed { encrypted: self.value_encrypted, nonce: self.value_nonce };
+        DataKey::unwrap(keys, slot(tenant, name, self.key_version), &wrapped)?.open(FIELD, &sealed)
+    }
+}
+
+#[derive(FromRow)]
+struct NamedRow {
+    tenant: String,
+    name: String,
+    fingerprint: String,
+    #[sqlx(flatten)]
+    row: SecretRow,
 }

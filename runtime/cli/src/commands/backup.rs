@@ -1,6 +1,6 @@
 //! `openact backup` and `openact restore`: a copy of the database, and putting one in its place.
 
-use openact::{AuditReport, Result};
+use openact::{AuditReport, Door, Result};
 use serde_json::{Value, json};
 
 use crate::{
@@ -21,7 +21,7 @@ pub(crate) async fn backup(app: &App, args: Backup) -> Result<Output> {
 }
 
 pub(crate) async fn restore(app: &App, args: Restore) -> Result<Output> {
-    let report = openact::restore(&app.settings.store()?, &args.file, args.force).await?;
+    let report = openact::restore(&app.settings.store()?, &args.file, args.force, Door::Cli).await?;
     let mut lines = format!("restored {}\n", report.file.display());
     if let Some(replaced) = &report.replaced {
         lines.push_str(&format!("what was there is now {}\n", replaced.display()));
@@ -29,10 +29,14 @@ pub(crate) async fn restore(app: &App, args: Restore) -> Result<Output> {
     if !report.missing.is_empty() {
         lines.push_str("it is of an older OpenAct; run: openact migrate\n");
     }
+    lines.push_str(&audited(&report.audit));
+    if !report.logged {
+        lines.push_str("its audit log has no entry of this: it could not be written\n");
+    }
     Ok(Output::Lines(
-        lines + &audited(&report.audit),
+        lines,
         json!({
-            "file": report.file, "rows": rows(&report.rows), "replaced": report.replaced,
+            "file": report.file, "rows": rows(&report.rows), "replaced": report.replaced, "logged": report.logged,
             "missing": report.missing, "audit": to_json(&report.audit),
         }),
     ))

@@ -2,7 +2,7 @@
 //! what that took; and the two ways on from there, back and final.
 
 use openact::{
-    Door, MigrateOptions, Migration, Result,
+    Door, ErrorCode, MigrateOptions, Migration, Result,
     legacy::report::{Effect, LegacyReport},
 };
 use serde_json::{Value, json};
@@ -19,7 +19,16 @@ pub(crate) async fn migrate(app: &App, args: Migrate) -> Result<Output> {
     }
     let options = MigrateOptions { dry_run: args.dry_run, backup: !args.no_backup, door: Door::Cli };
     let migration = openact::migrate(&store, &options).await?;
-    Ok(shown(&migration, options))
+    let output = shown(&migration, options);
+    Ok(match lost(&migration) {
+        0 => output,
+        _ => Output::Verdict(Box::new(output), ErrorCode::Conflict.exit_code()),
+    })
+}
+
+/// Rows that are in the earlier tables alone.
+fn lost(migration: &Migration) -> usize {
+    migration.legacy.as_ref().map_or(0, LegacyReport::rows_not_carried)
 }
 
 fn shown(migration: &Migration, options: MigrateOptions) -> Output {
@@ -53,8 +62,17 @@ fn shown(migration: &Migration, options: MigrateOptions) -> Output {
     } else if migration.legacy.is_some() {
         lines.push_str(if options.dry_run { "dry run: nothing was changed\n" } else { NEXT });
     }
+    match lost(migration) {
+        0 => {}
+        lost if options.dry_run => {
+            lines.push_str(&format!("not complete: {lost} rows would not be carried; see above\n"));
+        }
+        lost => lines.push_str(&format!(
+            "not complete: {lost} rows were not carried and are in the earlier tables alone; see above\n"
+        )),
+    }
     let mut json = json!({
-        "created": migration.created, "applied": migration.applied, "backup": migration.backup,
+        "complete": lost(migration) == 0, "created": migration.created, "applied": migration.applied, "backup": migration.backup,
         "dry_run": options.dry_run, "set_aside": migration.set_aside,
     });
     if let (Some(legacy), Some(object)) = (&migration.legacy, json.as_object_mut()) {
@@ -94,7 +112,7 @@ fn report(legacy: &LegacyReport, dry_run: bool) -> String {
 }
 
 async fn roll_back(store: &str, backup: bool) -> Result<Output> {
-    let done = openact::roll_back(store, backup).await?;
+    let done = openact::roll_back(store, backup, Door::Cli).await?;
     let mut lines = match &done.backup {
         Some(backup) => format!("copied the database to {} and verified the copy\n", backup.display()),
         None => "no copy of the database was made\n".to_owned(),
@@ -102,11 +120,19 @@ async fn roll_back(store: &str, backup: bool) -> Result<Output> {
     lines.push_str(&format!("the earlier tables are back: {}\n", done.tables.join(", ")));
     let where_to = if done.backup.is_some() { "are in the copy alone" } else { "are lost" };
     lines.push_str(&format!("{} runs, and whatever else was changed since, {where_to}\n", done.runs));
-    Ok(Output::Lines(lines, json!({ "backup": done.backup, "tables": done.tables, "runs": done.runs })))
+    lines.push_str(match (&done.backup, done.logged) {
+        (Some(_), true) => "the audit log ends there with an entry of this\n",
+        (Some(_), false) => "the audit log is there, without an entry of this: it could not be written\n",
+        (None, _) => "the audit log is lost too\n",
+    });
+    let json = json!({
+        "backup": done.backup, "tables": done.tables, "runs": done.runs, "logged": done.logged,
+    });
+    Ok(Output::Lines(lines, json))
 }
 
 async fn drop_legacy(store: &str) -> Result<Output> {
-    let tables = openact::drop_legacy(store).await?;
+    let tables = openact::drop_legacy(store, Door::Cli).await?;
     let lines = format!(
         "removed for good: {}\ncopies that migrate made hold the same secrets: delete those, too, when they are not needed\n",
         tables.join(", ")

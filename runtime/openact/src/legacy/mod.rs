@@ -28,7 +28,7 @@ use openact_core::{
     connection::ConnectionRecord, run::Door,
 };
 use openact_store::{
-    Author, ChangeSet, LegacyChanges, LegacyRow, LegacyRows, LegacySchema, NewSecret, Store, Survey,
+    ChangeSet, LegacyChanges, LegacyRow, LegacyRows, LegacySchema, NewSecret, Store, Survey,
 };
 
 use self::{
@@ -97,9 +97,7 @@ pub async fn migrate(url: &str, options: &MigrateOptions) -> Result<Migration> {
         return Ok(Migration { set_aside, ..Default::default() });
     }
     if is_legacy {
-        let env: crate::Environment = std::sync::Arc::new(|name| std::env::var(name).ok());
-        let key = settings::key_source(&url, &env)?;
-        let author = Author { actor: crate::audit::user_of_process(), door: options.door };
+        let (key, author) = settings::key_and_author(&url, options.door)?;
         let convert = |rows: &LegacyRows| convert(rows, connectors.as_ref());
         let converted = Store::convert_legacy(&url, key, author, options.backup, convert).await?;
         if let Some(converted) = converted {
@@ -115,15 +113,19 @@ pub async fn migrate(url: &str, options: &MigrateOptions) -> Result<Migration> {
 }
 
 /// Brings the tables of the earlier OpenAct back that [`migrate`] set aside, and removes this version's. What happened
-/// since is only in the copy.
-pub async fn roll_back(url: &str, backup: bool) -> Result<openact_store::RolledBack> {
-    Store::roll_back_legacy(&settings::store_url(url)?, backup).await
+/// since is only in the copy, the audit log too, which gets a last entry there.
+pub async fn roll_back(url: &str, backup: bool, door: Door) -> Result<openact_store::RolledBack> {
+    let url = settings::store_url(url)?;
+    let (key, author) = settings::key_and_author(&url, door)?;
+    Store::roll_back_legacy(&url, key, author, backup).await
 }
 
 /// Removes the tables of the earlier OpenAct that [`migrate`] set aside, with every trace of what they held. There is no
-/// way back but a copy, which holds the same secrets.
-pub async fn drop_legacy(url: &str) -> Result<Vec<String>> {
-    Store::drop_legacy(&settings::store_url(url)?).await
+/// way back but a copy, which holds the same secrets. The audit log says so, or nothing is removed.
+pub async fn drop_legacy(url: &str, door: Door) -> Result<Vec<String>> {
+    let url = settings::store_url(url)?;
+    let (key, author) = settings::key_and_author(&url, door)?;
+    Store::drop_legacy(&url, key, author).await
 }
 
 /// The connectors there are before a database can tell of any.
@@ -206,8 +208,13 @@ fn convert(rows: &LegacyRows, connectors: Option<&Connectors>) -> Result<(Legacy
         }
     };
     let (env, manifest) = (|_: &str| None, |name: &ConnectorName| connectors.manifests.get(name).cloned());
-    let context =
-        Context { env: &env, manifest: &manifest, connectors: &connectors.names, secrets: SecretsMode::Seal };
+    let context = Context {
+        env: &env,
+        manifest: &manifest,
+        connectors: &connectors.names,
+        secrets: SecretsMode::Seal,
+        made_of: &|_, _| Ok(()),
+    };
     let drafts = drafts::read(std::mem::take(&mut plan.groups), &context);
     plan.findings.extend(drafts.findings.iter().cloned());
     let configuration = records(drafts, &plan.targets, &mut report.carried)?;

@@ -124,6 +124,11 @@ fn plain(text: &str) -> Cow<'_, str> {
 }
 
 impl LegacyReport {
+    /// How many rows are only in the earlier tables.
+    pub fn rows_not_carried(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.effect == Effect::RowNotCarried).count()
+    }
+
     /// Whether everything was carried whole and is as it was.
     pub fn is_whole(&self) -> bool {
         self.findings.iter().all(|finding| finding.effect == Effect::Note)

@@ -4,35 +4,36 @@
 //! |---|---|---|
 //! | `connection.create` `.update` `.delete`, `action.…` | TRN | the configuration; of an update, the version before |
 //! | `secret.set` `secret.delete` | `secret/NAME` | a keyed hash |
-//! | `connector.install` `connector.remove` | `connector/NAME` | version, digest, grants |
+//! | `connector.install` `connector.remove` | `connector/NAME` | version, grants, digests of component and manifest |
 //! | `credential.create` `.update` `.delete` | TRN | keyed hashes, scope, expiry |
-//! | `audit.begin`, then `connection.found` `action.found` | `audit`, TRN | what was there before the log began |
+//! | `audit.begin`, then `connection.found` `secret.found` … | `audit`, as above | what was there before the log began |
 //! | `key.rotate` `key.rotated` `key.drop_old` | `key/VERSION` | versions |
+//! | `database.restore` | `database` | the head of the log that was replaced; the copy, its digest, what its log was |
+//! | `database.rollback` (in the copy made first) `database.drop_legacy` | `database` | the earlier tables |
+//!
+//! In a configuration, a header in clear that looks like a secret is a keyed hash too.
 //!
 //! Invariant: entries are made before anything is written, when what was there can still be read.
 
 use std::collections::HashMap;
 
 use openact_core::{
-    Result, Tenant,
+    JsonObject, Result, Tenant,
+    clear::visit_clear,
     secret::SecretString,
     trn::{RecordKind, RecordTrn},
 };
 use serde_json::{Value, json};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{BEGIN, NewEntry, Trail};
+use super::{
+    ChainKey, NewEntry, Trail,
+    current::{ACTIONS, CONNECTIONS, of_connector},
+};
 use crate::{
     AuthConnection, ChangeSet, ConnectorRecord, Store, failure,
     rows::{json_text, time_text},
 };
-
-/// How a connection is written in the log, as SQL and by [`of_connection`].
-const CONNECTIONS: &str = "SELECT trn, config_json FROM connections";
-
-/// How an action is written in the log, as SQL and by [`Store::audit_changes`].
-const ACTIONS: &str = "SELECT trn, json_object('connection', connection_trn, 'config', json(config_json),
-    'mcp_enabled', json(iif(mcp_enabled, 'true', 'false')), 'mcp_overrides', json(mcp_overrides_json)) FROM actions";
 
 impl Store {
     /// Entries for all of `changes`, within its transaction and before anything of it is done.
@@ -45,7 +46,8 @@ impl Store {
             let before = previous(&record.trn).and_then(|trn| stored.get(&trn).cloned());
             let operation = if before.is_some() { "connection.update" } else { "connection.create" };
             let after = Some(json_text(&record.config)?);
-            trail.add(&self.1, of_record(&record.trn, operation, before, after));
+            let entry = of_record(&trail, &record.trn, operation, before, after);
+            trail.add(&self.1, entry);
         }
         for secret in &changes.secrets {
             let print = json!({ "fingerprint": trail.print(&secret.tenant, &secret.value) });
@@ -61,16 +63,19 @@ impl Store {
                 "connection": record.connection, "config": record.config,
                 "mcp_enabled": record.mcp_enabled, "mcp_overrides": record.mcp_overrides,
             });
-            trail.add(&self.1, of_record(&record.trn, operation, before, Some(after.to_string())));
+            let entry = of_record(&trail, &record.trn, operation, before, Some(after.to_string()));
+            trail.add(&self.1, entry);
         }
         for trn in &changes.deleted_actions {
             if let Some(before) = actions.remove(&trn.to_string()) {
-                trail.add(&self.1, of_record(trn, "action.delete", Some(before), None));
+                let entry = of_record(&trail, trn, "action.delete", Some(before), None);
+                trail.add(&self.1, entry);
             }
         }
         for deleted in &changes.deleted_connections {
             if let Some(before) = stored.remove(&deleted.trn.to_string()) {
-                trail.add(&self.1, of_record(&deleted.trn, "connection.delete", Some(before), None));
+                let entry = of_record(&trail, &deleted.trn, "connection.delete", Some(before), None);
+                trail.add(&self.1, entry);
             }
             let tenant = &deleted.trn.tenant;
             for name in self.secret_names(tx, tenant, &deleted.secrets).await? {
@@ -81,50 +86,6 @@ impl Store {
         trail.write(tx, &self.0.place).await
     }
 
-    /// Entries for what was there before the log began.
-    pub(crate) async fn audit_found(&self, tx: &mut SqliteConnection, trail: &mut Trail) -> Result<()> {
-        let (tenant, object) = (None, "audit".to_owned());
-        trail.add(&self.1, NewEntry { tenant, operation: BEGIN, object, before: None, after: None });
-        for (operation, sql) in [("connection.found", CONNECTIONS), ("action.found", ACTIONS)] {
-            for (object, after) in self.all_stored(&mut *tx, sql).await? {
-                let tenant = object.split(':').nth(2).map(str::to_owned);
-                trail.add(&self.1, NewEntry { tenant, operation, object, before: None, after: Some(after) });
-            }
-        }
-        Ok(())
-    }
-
-    /// Of `written`, what the log says of connections and actions, those that are not what is stored; and what is stored
-    /// without an entry.
-    pub(crate) async fn past_the_log(
-        &self,
-        tx: &mut SqliteConnection,
-        mut written: HashMap<String, String>,
-    ) -> Result<Vec<String>> {
-        let mut differ = Vec::new();
-        for sql in [CONNECTIONS, ACTIONS] {
-            for (trn, stored) in self.all_stored(&mut *tx, sql).await? {
-                // Not the text: SQLite wrote one of the two.
-                let json = |text: &str| serde_json::from_str::<Value>(text).ok();
-                let same = written.remove(&trn).is_some_and(|written| json(&written) == json(&stored));
-                if !same {
-                    differ.push(trn);
-                }
-            }
-        }
-        differ.extend(written.into_keys());
-        differ.sort();
-        Ok(differ)
-    }
-
-    async fn all_stored(
-        &self,
-        tx: &mut SqliteConnection,
-        sql: &'static str,
-    ) -> Result<Vec<(String, String)>> {
-        sqlx::query_as(sql).fetch_all(tx).await.map_err(self.failed("read the configuration"))
-    }
-
     /// An entry for one version that is about to be deleted; nothing if there is none.
     pub(crate) async fn audit_delete<K: RecordKind>(
         &self,
@@ -133,10 +94,11 @@ impl Store {
         operation: &'static str,
     ) -> Result<()> {
         let sql = if operation == "action.delete" { ACTIONS } else { CONNECTIONS };
-        match self.stored(tx, sql, vec![trn.to_string()]).await?.remove(&trn.to_string()) {
-            Some(before) => self.audit(tx, of_record(trn, operation, Some(before), None)).await,
-            None => Ok(()),
-        }
+        let before = self.stored(tx, sql, vec![trn.to_string()]).await?.remove(&trn.to_string());
+        let (Some(before), Some(mut trail)) = (before, self.trail(tx).await?) else { return Ok(()) };
+        let entry = of_record(&trail, trn, operation, Some(before), None);
+        trail.add(&self.1, entry);
+        trail.write(tx, &self.0.place).await
     }
 
     /// An entry for a secret that is about to be set, or deleted.
@@ -170,8 +132,9 @@ impl Store {
             (Some(_), Some(_)) => "credential.update",
             (Some(_), None) => "credential.delete",
         };
-        let side =
-            |record: Option<&AuthConnection>| record.map(|record| of_credential(&trail, record).to_string());
+        let side = |record: Option<&AuthConnection>| {
+            record.map(|record| of_credential(&trail.key, record).to_string())
+        };
         let entry = NewEntry {
             tenant: Some(record.trn.tenant.to_string()),
             operation,
@@ -190,21 +153,20 @@ impl Store {
         name: &str,
         new: Option<&ConnectorRecord>,
     ) -> Result<()> {
-        let before: Option<String> = sqlx::query_scalar(
-            "SELECT json_object('version', version, 'digest', digest, 'grants', json(grants)) FROM connectors
-             WHERE name = ?",
-        )
-        .bind(name)
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(|error| failure::explain(&self.0.place, "read a connector", error))?;
-        let after = new.map(|record| {
-            json!({ "version": record.version, "digest": record.digest.to_string(), "grants": record.grants })
-        });
+        let before = self.connector_as_logged(tx, name).await?;
+        let after = match new {
+            Some(record) => Some(of_connector(
+                &record.version,
+                &record.digest.to_string(),
+                serde_json::to_value(&record.grants).unwrap_or_default(),
+                &json_text(&record.manifest)?,
+            )),
+            None => None,
+        };
         let operation = if new.is_some() { "connector.install" } else { "connector.remove" };
-        let (tenant, object, after) =
-            (None, format!("connector/{name}"), after.map(|after| after.to_string()));
-        self.audit(tx, NewEntry { tenant, operation, object, before, after }).await
+        let text = |value: Option<Value>| value.map(|value| value.to_string());
+        let (object, before, after) = (format!("connector/{name}"), text(before), text(after));
+        self.audit(tx, NewEntry { tenant: None, operation, object, before, after }).await
     }
 
     /// An entry for the master key.
@@ -282,12 +244,40 @@ fn previous<K: RecordKind>(trn: &RecordTrn<K>) -> Option<String> {
 }
 
 fn of_record<K: RecordKind>(
+    trail: &Trail,
     trn: &RecordTrn<K>,
     operation: &'static str,
     before: Option<String>,
     after: Option<String>,
 ) -> NewEntry {
-    NewEntry { tenant: Some(trn.tenant.to_string()), operation, object: trn.to_string(), before, after }
+    let object = trn.to_string();
+    let side = |text: Option<String>| text.map(|text| without_secrets(&trail.key, &object, text));
+    let (before, after) = (side(before), side(after));
+    NewEntry { tenant: Some(trn.tenant.to_string()), operation, object, before, after }
+}
+
+pub(super) fn tenant_of(trn: &str) -> Option<&str> {
+    trn.split(':').nth(2)
+}
+
+/// The JSON of a connection or an action with keyed hashes for what looks like a secret; the text itself if there is none.
+pub(super) fn without_secrets(key: &ChainKey, trn: &str, text: String) -> String {
+    let tenant: Option<Tenant> = tenant_of(trn).and_then(|tenant| tenant.parse().ok());
+    let (Some(tenant), Ok(mut json)) = (tenant, serde_json::from_str::<JsonObject>(&text)) else {
+        return text;
+    };
+    let mut found = false;
+    let mut print = |_: &str, value: &mut Value| {
+        found = true;
+        let secret = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        *value = json!({ "fingerprint": key.print(&tenant, &SecretString::from(secret)) });
+    };
+    // Of an action there is more than its configuration.
+    match json.get_mut("config") {
+        Some(Value::Object(config)) if trn.contains(":action/") => visit_clear(config, &mut print),
+        _ => visit_clear(&mut json, &mut print),
+    }
+    if found { Value::Object(json).to_string() } else { text }
 }
 
 fn of_secret(
@@ -302,11 +292,11 @@ fn of_secret(
     NewEntry { tenant: Some(tenant.to_string()), operation, object: format!("secret/{name}"), before, after }
 }
 
-fn of_credential(trail: &Trail, record: &AuthConnection) -> Value {
+pub(super) fn of_credential(key: &ChainKey, record: &AuthConnection) -> Value {
     let print =
-        |value: &Option<SecretString>| value.as_ref().map(|value| trail.print(&record.trn.tenant, value));
+        |value: &Option<SecretString>| value.as_ref().map(|value| key.print(&record.trn.tenant, value));
     json!({
-        "access_token": { "fingerprint": trail.print(&record.trn.tenant, &record.access_token) },
+        "access_token": { "fingerprint": key.print(&record.trn.tenant, &record.access_token) },
         "refresh_token": { "fingerprint": print(&record.refresh_token) },
         "extra": { "fingerprint": print(&record.extra) },
         "expires_at": record.expires_at.map(time_text),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use openact_core::{Error, Result};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{BEGIN, COLUMNS, ChainKey, EntryRow, Head, READ, chain::same, configured};
+use super::{BEGIN, COLUMNS, ChainKey, EntryRow, Head, READ, chain::same, configured, current::logged};
 use crate::{Store, failure};
 
 /// Entries read at a time.
@@ -26,8 +26,8 @@ pub struct AuditReport {
     pub entries: u64,
     /// The first one that is not.
     pub broken: Option<BrokenAt>,
-    /// Connections and actions that are not what was last written of them, or of which nothing was; not looked for in a log
-    /// that is broken.
+    /// Connections, actions, connectors, secrets and credentials that are not what was last written of them, or of which
+    /// nothing was; not looked for in a log that is broken.
     pub differ: Vec<String>,
     /// How many entries there are and the beginning of the last one's mac, to be kept outside of the database.
     pub head: Option<String>,
@@ -92,7 +92,7 @@ impl Store {
         let mut report = AuditReport::broken(good.count.unsigned_abs(), what.map(|what| at(&good, what)));
         report.began_late = began_late;
         if report.broken.is_none() {
-            report.differ = self.past_the_log(connection, written).await?;
+            report.differ = self.past_the_log(connection, &key, written).await?;
             report.head = Some(good.short());
         }
         Ok(report)
@@ -173,7 +173,7 @@ impl Store {
 struct Walked {
     good: Head,
     wrong: Option<&'static str>,
-    /// Connections and actions that there are, by the log.
+    /// Connections, actions, connectors, secrets and credentials that there are, by the log.
     written: HashMap<String, String>,
     began_late: bool,
 }
@@ -181,18 +181,18 @@ struct Walked {
 impl Walked {
     fn take(&mut self, row: EntryRow) {
         self.began_late |= row.id == 1 && row.operation == BEGIN;
+        let name = logged(&row);
         self.good = Head { count: row.id, mac: row.mac };
-        if row.operation.starts_with("connection.") || row.operation.starts_with("action.") {
-            match row.after_json {
-                Some(after) => self.written.insert(row.object, after),
-                None => self.written.remove(&row.object),
-            };
-        }
+        let Some(name) = name else { return };
+        match row.after_json {
+            Some(after) => self.written.insert(name, after),
+            None => self.written.remove(&name),
+        };
     }
 }
 
 impl Head {
-    fn short(&self) -> String {
+    pub(super) fn short(&self) -> String {
         format!("{}-{}", self.count, self.mac.get(..SHORT).unwrap_or(NO_MAC))
     }
 }
@@ -222,7 +222,7 @@ impl AuditReport {
         Some(
             Error::conflict(message)
                 .hint(
-                    "somebody changed the database past openact; compare with a backup, then import it again",
+                    "somebody changed the database past openact; compare with a backup, then import or set it again",
                 )
                 .details(serde_json::json!({ "differ": self.differ, "verified": self.entries })),
         )

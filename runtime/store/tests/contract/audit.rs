@@ -4,7 +4,7 @@ use openact_core::{ErrorCode, Tenant, run::Door};
 use openact_store::{AuditEntry, AuditRuns, Author, ChangeSet, NewSecret};
 use serde_json::json;
 
-use crate::{secrets::credential, *};
+use crate::{connectors, secrets::credential, *};
 
 async fn changed(store: &Store) {
     let (tenant, over) = (Tenant::default(), "default:connection/http/c@v1");
@@ -111,7 +111,7 @@ async fn a4_a_log_that_begins_over_configuration_says_so() {
     let report = store.verify_audit().await.unwrap();
     assert_eq!((report.began_late, report.broken, report.differ), (true, None, vec![]));
     let operations: Vec<String> = log(&store).await.into_iter().map(|entry| entry.operation).collect();
-    let found = ["connection.found", "connection.found", "action.found"];
+    let found = ["connection.found", "connection.found", "action.found", "secret.found"];
     assert_eq!(operations, [&["audit.begin"][..], &found, &["secret.set"]].concat());
 }
 
@@ -138,6 +138,183 @@ async fn a4_what_was_changed_past_the_log_is_named() {
         let named: Vec<String> = differ.iter().map(|name| format!("trn:openact:default:{name}")).collect();
         assert_eq!((&report.differ, &report.broken), (&named, &None), "{sql}");
         assert!(report.error().unwrap().message.starts_with(&named[0]), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a4_each_log_has_a_key_of_its_own() {
+    let mut prints = Vec::new();
+    for _ in 0..2 {
+        let place = Place::new();
+        let store = place.open().await;
+        store.put_secret(&Tenant::default(), "s", &"the same".into()).await.unwrap();
+        prints.push(log(&store).await.remove(0).after.unwrap());
+    }
+    assert_ne!(prints[0], prints[1], "who has the one could guess what is in the other");
+}
+
+/// A connector, two secrets of one name, and a credential.
+async fn sealed(store: &Store) {
+    let other: Tenant = "other".parse().unwrap();
+    store.install_connector(&connectors::connector(b"one"), b"one").await.unwrap();
+    store.put_secret(&Tenant::default(), "s", &"canary-1".into()).await.unwrap();
+    store.put_secret(&other, "s", &"canary-1".into()).await.unwrap();
+    store.put_secret(&other, "t", &"canary-2".into()).await.unwrap();
+    store.put_auth_connection(&credential("canary-3", 0), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a4_connectors_secrets_and_credentials_changed_past_the_log_are_named() {
+    let auth = credential("", 0).trn.to_string();
+    let (secret, of_other, connector) =
+        ("secret/s of tenant default", "secret/s of tenant other", "connector/http");
+    for (sql, differ) in [
+        ("SELECT 1", &[][..]),
+        ("UPDATE connectors SET grants = '[\"http\",\"tcp\"]'", &[connector]),
+        ("UPDATE connectors SET manifest = replace(manifest, 'HTTP', 'HTTPS')", &[connector]),
+        ("UPDATE connectors SET version = '0.1.1'", &[connector]),
+        ("UPDATE connectors SET bytes = x'00'", &[connector]),
+        ("DELETE FROM connectors", &[connector]),
+        ("DELETE FROM secrets WHERE tenant = 'default'", &[secret]),
+        // Sealed for a place of its own: one that is moved does not open, whatever it holds.
+        (
+            "UPDATE secrets SET tenant = 'third' WHERE tenant = 'default'",
+            &[secret, "secret/s of tenant third"],
+        ),
+        (
+            "UPDATE secrets SET value_nonce = data_key_nonce WHERE name = 's' AND tenant = 'other'",
+            &[of_other],
+        ),
+        ("UPDATE secrets SET key_version = 9 WHERE name = 's' AND tenant = 'other'", &[of_other]),
+        (
+            "UPDATE secrets SET fingerprint = (SELECT fingerprint FROM secrets WHERE name = 't') WHERE name = 's' AND tenant = 'other'",
+            &[of_other],
+        ),
+        (
+            "UPDATE secrets SET tenant = 'NO TENANT' WHERE tenant = 'default'",
+            &[secret, "secret/s of tenant NO TENANT"],
+        ),
+        ("UPDATE auth_connections SET scope = 'all'", &[&*auth]),
+        ("UPDATE auth_connections SET expires_at = NULL", &[&*auth]),
+        ("UPDATE auth_connections SET refresh_token_nonce = access_token_nonce", &[&*auth]),
+        ("UPDATE auth_connections SET refresh_token_encrypted = NULL, refresh_token_nonce = NULL", &[&*auth]),
+        ("DELETE FROM auth_connections", &[&*auth]),
+    ] {
+        let place = Place::new();
+        let store = place.open().await;
+        sealed(&store).await;
+        place.sql(sql).await.unwrap();
+        let report = store.verify_audit().await.unwrap();
+        assert_eq!(
+            (&report.broken, report.differ.len()),
+            (&None, differ.len()),
+            "{sql}: {:?}",
+            report.differ
+        );
+        assert!(
+            differ.iter().all(|name| report.differ.iter().any(|found| found == name)),
+            "{sql}: {report:?}"
+        );
+        assert_eq!(report.error().is_some(), !differ.is_empty(), "{sql}");
+        assert!(!format!("{report:?}").contains("canary"));
+    }
+}
+
+#[tokio::test]
+async fn a4_an_older_secret_put_back_is_named() {
+    let place = Place::new();
+    let store = place.open().await;
+    sealed(&store).await;
+    place.sql("CREATE TABLE kept AS SELECT * FROM secrets; CREATE TABLE kept_auth AS SELECT * FROM auth_connections").await.unwrap();
+    store.put_secret(&Tenant::default(), "s", &"canary-4".into()).await.unwrap();
+    store.put_auth_connection(&credential("canary-5", 1), None).await.unwrap();
+    assert_eq!(store.verify_audit().await.unwrap().differ, Vec::<String>::new());
+    place
+        .sql("DELETE FROM secrets; INSERT INTO secrets SELECT * FROM kept; DELETE FROM auth_connections; INSERT INTO auth_connections SELECT * FROM kept_auth; DROP TABLE kept; DROP TABLE kept_auth")
+        .await
+        .unwrap();
+    let differ = store.verify_audit().await.unwrap().differ;
+    assert_eq!(differ, ["secret/s of tenant default".to_owned(), credential("", 0).trn.to_string()]);
+}
+
+#[tokio::test]
+async fn a4_what_was_there_before_the_log_is_no_change_past_it() {
+    let place = Place::new();
+    let store =
+        place.open_with(KeySource::File(place.folder.path().join("master.key")), RunWrites::Grouped).await;
+    sealed(&store).await;
+    place.sql(REMOVED).await.unwrap();
+    store.put_secret(&Tenant::default(), "late", &"v".into()).await.unwrap();
+    let operations: Vec<String> = log(&store).await.into_iter().map(|entry| entry.operation).collect();
+    assert!(operations.contains(&"connector.found".to_owned()), "{operations:?}");
+    assert!(operations.contains(&"credential.found".to_owned()), "{operations:?}");
+    assert_eq!(store.verify_audit().await.unwrap().differ, Vec::<String>::new());
+    // Nor is sealing everything anew.
+    store.rotate_key().await.unwrap();
+    assert_eq!(store.verify_audit().await.unwrap().differ, Vec::<String>::new());
+    place.sql("UPDATE auth_connections SET token_type = 'MAC'").await.unwrap();
+    assert_eq!(store.verify_audit().await.unwrap().differ.len(), 1);
+}
+
+#[tokio::test]
+async fn a4_a_restore_is_in_the_restored_log_with_what_it_took_and_gave_up() {
+    let place = Place::new();
+    let url = StoreUrl::file(place.path());
+    let copies = tempfile::tempdir().unwrap();
+    let file = copies.path().join("copy.db");
+    let store = place.open().await;
+    sealed(&store).await;
+    let copied = store.backup(&file).await.unwrap().audit.unwrap();
+    store.put_secret(&Tenant::default(), "late", &"v".into()).await.unwrap();
+    let given_up = store.verify_audit().await.unwrap().head.unwrap();
+    store.close().await.unwrap();
+    let author = Author { actor: "alice".into(), door: Door::Cli };
+    let report = Store::restore(&url, key(1), author, &file, true).await.unwrap();
+    assert!(report.logged);
+    assert_eq!(report.audit.unwrap(), copied);
+
+    let store = place.open().await;
+    let entry = log(&store).await.pop().unwrap();
+    assert_eq!((&*entry.operation, &*entry.object, &*entry.actor), ("database.restore", "database", "alice"));
+    assert_eq!((entry.id, entry.before), (copied.entries + 1, Some(json!({ "head": given_up }))));
+    let digest = openact_store::connectors::digest_of(&std::fs::read(&file).unwrap()).to_string();
+    let after = entry.after.unwrap();
+    assert_eq!((&after["digest"], &after["verified"]), (&json!(digest), &json!(true)), "{after}");
+    assert_eq!((&after["head"], &after["entries"]), (&json!(copied.head), &json!(copied.entries)));
+    assert_eq!(after["backup"], json!(file.display().to_string()));
+    assert_eq!(store.verify_audit().await.unwrap().error().map(|error| error.message.clone()), None);
+    assert!(store.has_audit_head(&copied.head.unwrap()).await.unwrap(), "the log goes on from the copy's");
+    assert!(!store.has_audit_head(&given_up).await.unwrap(), "and not from what was replaced");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a4_a_copy_whose_log_is_broken_or_sealed_is_restored_and_that_is_said() {
+    let copies = tempfile::tempdir().unwrap();
+    for (name, sql, with, verified, logged) in [
+        ("edited", "UPDATE audit_log SET actor = 'x' WHERE id = 1", 1, true, true),
+        ("beheaded", "DELETE FROM settings WHERE key = 'audit_head'", 1, true, false),
+        ("sealed", "SELECT 1", 9, false, false),
+    ] {
+        let (place, other) = (Place::new(), Place::new());
+        let store = place.open().await;
+        sealed(&store).await;
+        store.close().await.unwrap();
+        place.sql(sql).await.unwrap();
+        let file = copies.path().join(name);
+        openact_store::copy_database(&place.path(), &file).await.unwrap();
+        let url = StoreUrl::file(other.path());
+        let report = Store::restore(&url, key(with), Author::default(), &file, false).await.unwrap();
+        assert_eq!((report.audit.is_some(), report.logged), (verified, logged), "{name}");
+        assert!(report.audit.is_none_or(|report| report.error().is_some()), "{name}");
+        let store = other.open().await;
+        let entries = log(&store).await;
+        let last = entries.last().unwrap();
+        assert_eq!(last.operation == "database.restore", logged, "{name}: {last:?}");
+        if logged {
+            assert_eq!(last.after.as_ref().unwrap()["verified"], json!(false), "{last:?}");
+        }
+        store.close().await.unwrap();
     }
 }
 
@@ -325,4 +502,38 @@ async fn a4_a_run_that_must_be_audited_and_cannot_does_not_begin() {
     assert!(store.get_run(&Tenant::default(), record.id).await.unwrap().is_some());
     let error = memory().await.set_audit_runs(AuditRuns::Required).unwrap_err();
     assert_eq!(error.code, ErrorCode::InvalidConfig);
+}
+
+#[tokio::test]
+async fn a4_a_header_in_clear_is_a_keyed_hash_in_the_log_and_still_cannot_be_changed_past_it() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (over, mut a) =
+        ("default:connection/http/c@v1", action("default:action/http/a@v1", "default:connection/http/c@v1"));
+    let mut c = connection(over);
+    let headers = serde_json::json!({"Authorization": "Bearer canary-1", "Accept": "text/plain"});
+    c.config.insert("defaults".into(), serde_json::json!({ "headers": headers }));
+    a.config.insert("headers".into(), serde_json::json!({"X-Api-Key": "canary-2"}));
+    store.apply(ChangeSet { connections: vec![c], actions: vec![a], ..Default::default() }).await.unwrap();
+    let entries = log(&store).await;
+    let said = format!("{entries:?}");
+    assert!(!said.contains("canary") && said.contains("text/plain"), "{said}");
+    let after = |index: usize| entries[index].after.clone().unwrap();
+    assert!(after(0)["defaults"]["headers"]["Authorization"]["fingerprint"].is_string(), "{said}");
+    assert!(after(1)["config"]["headers"]["X-Api-Key"]["fingerprint"].is_string(), "{said}");
+    assert_eq!(store.verify_audit().await.unwrap().differ, Vec::<String>::new());
+    place
+        .sql("UPDATE connections SET config_json = replace(config_json, 'canary-1', 'canary-3')")
+        .await
+        .unwrap();
+    assert_eq!(store.verify_audit().await.unwrap().differ, [format!("trn:openact:{over}")]);
+    place
+        .sql("UPDATE connections SET config_json = replace(config_json, 'canary-3', 'canary-1')")
+        .await
+        .unwrap();
+    place.sql(REMOVED).await.unwrap();
+    store.put_secret(&Tenant::default(), "s", &"v".into()).await.unwrap();
+    let entries = log(&store).await;
+    assert!(!format!("{entries:?}").contains("canary"), "{entries:?}");
+    assert_eq!(store.verify_audit().await.unwrap().differ, Vec::<String>::new());
 }

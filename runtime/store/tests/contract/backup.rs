@@ -6,7 +6,7 @@ use std::{
 };
 
 use openact_core::{Error, ErrorCode, Tenant, secret::ExposeSecret};
-use openact_store::{ChangeSet, ConnectionFilter, copy_database};
+use openact_store::{Author, ChangeSet, ConnectionFilter, copy_database};
 
 use crate::*;
 
@@ -65,7 +65,7 @@ async fn a2_a_copy_made_while_others_write_is_whole_and_becomes_a_database_again
 
     let other = Place::new();
     let url = StoreUrl::file(other.path());
-    let restored = Store::restore(&url, key(1), &file, false).await.unwrap();
+    let restored = Store::restore(&url, key(1), Author::default(), &file, false).await.unwrap();
     assert_eq!((&restored.rows, &restored.replaced), (&report.rows, &None));
     assert_eq!(restored.audit.unwrap().entries, copied + 1);
     assert!(restored.missing.is_empty());
@@ -101,7 +101,7 @@ async fn a2_copies_are_their_owners_alone_and_overwrite_nothing() {
     assert_eq!(names(folder.path()), ["copy.db", "link"]);
     let mode = {
         let other = Place::new();
-        Store::restore(&StoreUrl::file(other.path()), key(1), &file, false).await.unwrap();
+        Store::restore(&StoreUrl::file(other.path()), key(1), Author::default(), &file, false).await.unwrap();
         fs::metadata(other.path()).unwrap().permissions().mode() & 0o777
     };
     assert_eq!(mode, 0o600);
@@ -122,7 +122,7 @@ async fn a2_a_database_is_replaced_with_force_alone_and_kept() {
     let url = StoreUrl::file(place.path());
     let restore = |force| {
         let (url, file) = (url.clone(), file.clone());
-        async move { Store::restore(&url, key(1), &file, force).await }
+        async move { Store::restore(&url, key(1), Author::default(), &file, force).await }
     };
     let error = restore(false).await.unwrap_err();
     assert!(error.code == ErrorCode::Conflict && error.hint.as_ref().unwrap().contains("--force"));
@@ -158,7 +158,8 @@ async fn a2_a_damaged_database_is_replaced_with_its_log() {
     fs::write(place.path(), "just a text file\n".repeat(100)).unwrap();
     let log = place.folder.path().join("openact.db-wal");
     fs::write(&log, "what a killed process left").unwrap();
-    let report = Store::restore(&StoreUrl::file(place.path()), key(1), &file, true).await.unwrap();
+    let report =
+        Store::restore(&StoreUrl::file(place.path()), key(1), Author::default(), &file, true).await.unwrap();
     assert!(!log.exists());
     let store = place.open().await;
     assert_eq!(connections(&store).await, 1);
@@ -168,7 +169,9 @@ async fn a2_a_damaged_database_is_replaced_with_its_log() {
 
 async fn refusal(file: &Path) -> Error {
     let place = Place::new();
-    let error = Store::restore(&StoreUrl::file(place.path()), key(1), file, true).await.unwrap_err();
+    let error = Store::restore(&StoreUrl::file(place.path()), key(1), Author::default(), file, true)
+        .await
+        .unwrap_err();
     assert!(names(place.folder.path()).is_empty(), "something is left of it");
     assert!(error.hint.is_some() && error.message.contains("copy.db"), "{error:?}");
     error
@@ -292,16 +295,19 @@ async fn a2_neither_itself_nor_a_foreign_database_is_replaced() {
     store.backup(&file).await.unwrap();
     store.close().await.unwrap();
     let url = StoreUrl::file(place.path());
-    let error = Store::restore(&url, key(1), &place.path(), true).await.unwrap_err();
+    let error = Store::restore(&url, key(1), Author::default(), &place.path(), true).await.unwrap_err();
     assert!(error.message.contains("the database itself"), "{error:?}");
     let foreign = Place::new();
     foreign.sql_new("CREATE TABLE customers (x TEXT)").await;
     let before = fs::read(foreign.path()).unwrap();
-    let error = Store::restore(&StoreUrl::file(foreign.path()), key(1), &file, true).await.unwrap_err();
+    let error = Store::restore(&StoreUrl::file(foreign.path()), key(1), Author::default(), &file, true)
+        .await
+        .unwrap_err();
     assert!(error.message.contains("not OpenAct's"), "{error:?}");
     assert_eq!(fs::read(foreign.path()).unwrap(), before);
     assert_eq!(names(foreign.folder.path()), ["openact.db"]);
-    let in_memory = Store::restore(&StoreUrl::memory(), key(1), &file, true).await.unwrap_err();
+    let in_memory =
+        Store::restore(&StoreUrl::memory(), key(1), Author::default(), &file, true).await.unwrap_err();
     assert_eq!(in_memory.code, ErrorCode::InvalidInput);
 }
 
