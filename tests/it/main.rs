@@ -46,6 +46,7 @@ mod sandbox;
 mod secrets;
 mod servers;
 mod setup;
+mod sockets;
 mod sync;
 mod templates;
 mod tidy;

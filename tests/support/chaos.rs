@@ -9,7 +9,7 @@
 //! on what it reads alone.
 
 pub mod h2;
-mod tls;
+pub mod tls;
 
 use std::{
     io::Write,

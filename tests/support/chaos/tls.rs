@@ -15,7 +15,7 @@ use tokio_rustls::{
 use crate::ca::pki;
 
 /// Accepts TLS for `127.0.0.1`, and speaks one of these protocols.
-pub(super) fn acceptor(protocols: &[&[u8]]) -> TlsAcceptor {
+pub fn acceptor(protocols: &[&[u8]]) -> TlsAcceptor {
     let own = &pki().server;
     let cert = CertificateDer::from_pem_slice(own.cert.text.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(own.key.text.as_bytes()).unwrap();
