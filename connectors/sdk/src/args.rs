@@ -20,6 +20,7 @@ use crate::{Failure, Json};
 /// One parameter of a statement, as an action declares it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "keywords that the host has checked are only known here")]
 pub struct Parameter {
     /// What a caller calls it.
     pub name: String,
@@ -37,7 +38,44 @@ pub struct Parameter {
     #[serde(default)]
     #[schemars(with = "String")]
     pub description: Option<String>,
+    /// What else its value must be. These go into the input's schema, which the host checks.
+    #[serde(default)]
+    #[schemars(with = "bool")]
+    nullable: Checked,
+    #[serde(default, rename = "enum")]
+    #[schemars(with = "Vec<Json>")]
+    choices: Checked,
+    #[serde(default)]
+    #[schemars(with = "String")]
+    format: Checked,
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pattern: Checked,
+    #[serde(default, rename = "minLength")]
+    #[schemars(with = "u64")]
+    min_length: Checked,
+    #[serde(default, rename = "maxLength")]
+    #[schemars(with = "u64")]
+    max_length: Checked,
+    #[serde(default)]
+    #[schemars(with = "f64")]
+    minimum: Checked,
+    #[serde(default)]
+    #[schemars(with = "f64")]
+    maximum: Checked,
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Json>")]
+    items: Checked,
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Json>")]
+    properties: Checked,
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Json>")]
+    schema: Checked,
 }
+
+/// A keyword that the host has checked.
+type Checked = serde::de::IgnoredAny;
 
 /// What a value must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -393,9 +393,13 @@ fn in_clear(walk: &Walk<'_>, config: &JsonObject) -> Vec<String> {
     found
 }
 
-/// `parameters` become `input_schema`, unless that is there.
+/// `parameters` become `input_schema`, unless that is there. Those that are a field of the connector's own, which has to
+/// know their order, stay there too.
 fn take_parameters(walk: &mut Walk<'_>, host: &JsonObject, config: &mut JsonObject) {
-    let Some(Value::Array(list)) = host.get("parameters") else {
+    let named = |item: &Value| item.get("name").is_some_and(Value::is_string);
+    let own = config.get("parameters").and_then(Value::as_array).filter(|list| list.iter().all(named));
+    let own = own.filter(|list| !list.is_empty()).cloned().map(Value::Array);
+    let Some(Value::Array(list)) = host.get("parameters").or(own.as_ref()) else {
         return;
     };
     let (schema, twice) = parameters::input_schema(list);
