@@ -14,7 +14,7 @@ use std::{
 use super::{By, Login, ODD, Server, fresh_name, is_root, run};
 use crate::{
     ca::pki,
-    servers::{brought, unpacked},
+    servers::{brought, process::Process, unpacked},
 };
 
 const NOBODY: u32 = 65_534;
@@ -130,6 +130,10 @@ impl Postgres {
                 "-c",
                 sql,
             ]);
+        if user == Self::CERTIFIED {
+            let file = |name: &str| self.folder.join(name);
+            command.env("PGSSLCERT", &pki().client.cert.path).env("PGSSLKEY", file("client.key"));
+        }
         run(&mut command)
     }
 
@@ -208,10 +212,11 @@ fn prepare(folder: &Path) {
         .args(["-U", Postgres::ADMIN.0])
         .arg("--pwfile")
         .arg(folder.join("password"));
-    initdb.args(["-A", "scram-sha-256", "--locale=C", "-E", "UTF8", "--no-sync"]).current_dir(folder);
-    run(&mut initdb).unwrap_or_else(|error| panic!("initdb: {error}"));
+    initdb.args(["-A", "scram-sha-256", "--locale=C", "-E", "UTF8", "--no-sync"]);
+    Process::complete(folder, &initdb).unwrap_or_else(|error| panic!("initdb: {error}"));
     fs::remove_file(folder.join("password")).unwrap();
     write("tls.key", &pki().server.key.text);
+    write("client.key", &pki().client.key.text);
     let file = |name: &str| folder.join(name).display().to_string();
     let settings = [
         ("listen_addresses", "127.0.0.1".to_owned()),

@@ -81,6 +81,20 @@ impl Process {
         }
     }
 
+    /// Runs `command` in that folder to its end, for which it has as long as a server to start; its output if it failed.
+    pub(crate) fn complete(folder: &Path, command: &Command) -> Result<(), String> {
+        let process = Self::run(folder, command);
+        let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
+        let ended = |log: String| log.contains("the server ended with");
+        let started = Instant::now();
+        while !ended(log()) && started.elapsed() < START_MAX {
+            std::thread::sleep(POLL_EVERY);
+        }
+        process.leave(Leave::Killed);
+        let log = log();
+        if log.ends_with("the server ended with 0\n") { Ok(()) } else { Err(log) }
+    }
+
     /// Ends the server, but not its folder, so that it can be started there again.
     pub(crate) fn leave(mut self, how: Leave) {
         let word = match how {
