@@ -12,9 +12,17 @@ pub struct Bundled {
     pub bytes: &'static [u8],
 }
 
+macro_rules! connectors {
+    ($($name:literal),*) => {
+        &[$(Bundled {
+            name: $name,
+            bytes: include_bytes!(concat!(env!("OUT_DIR"), "/connectors/", $name, ".wasm")),
+        }),*]
+    };
+}
+
 /// Every connector in this binary.
-pub const CONNECTORS: &[Bundled] =
-    &[Bundled { name: "http", bytes: include_bytes!(concat!(env!("OUT_DIR"), "/connectors/http.wasm")) }];
+pub const CONNECTORS: &[Bundled] = connectors!("http", "redis");
 
 /// A connector template in this binary.
 #[derive(Clone, Copy)]
