@@ -269,6 +269,40 @@ fn c7_packets_written_ahead_of_the_server_are_refused() {
 }
 
 #[test]
+fn c7_numbers_count_up_from_where_a_login_begins() {
+    let (written, read) = (bytes(TLS_WRITTEN), bytes(TLS_READ));
+    let numbered = |mut packet: Vec<u8>, number: u8| {
+        packet[3] = number;
+        packet
+    };
+    for number in (0..=255).filter(|number| *number != 2) {
+        let (written, after) = (numbered(written.clone(), number), number.wrapping_add(1));
+        assert!(
+            is_refused(number.wrapping_add(2), &written, &numbered(read.clone(), after), TLS),
+            "{number}"
+        );
+        let after = after.wrapping_add(1);
+        assert!(is_refused(after, &written, &read, TLS), "{number}");
+    }
+    for number in (0..=255).filter(|number| *number != 3) {
+        let read = numbered(read.clone(), number);
+        assert!(is_refused(number.wrapping_add(1), &written, &read, TLS), "{number}");
+    }
+    // The guest skips a number; the server is let in, or refused, before it asks.
+    let asked_again = [read.clone(), packet(5, &[1, 4])].concat();
+    for skipped in [0, 1, 2, 3, 5, 6, 7, 255] {
+        let written = [written.clone(), packet(skipped, b"x")].concat();
+        assert!(is_refused(6, &written, &asked_again, TLS), "{skipped}");
+    }
+    let twice = [written, packet(4, b"x")].concat();
+    assert!(!is_refused(6, &twice, &asked_again, TLS));
+    for said in [b"\0\0\0\x02\0\0\0".as_slice(), b"\xff\x15\x04#28000no", b"", b"\x03def"] {
+        let read = [packet(3, said), packet(5, &[1, 4])].concat();
+        assert!(is_refused(6, &twice, &read, TLS), "{said:?}");
+    }
+}
+
+#[test]
 fn c7_a_login_after_which_packets_are_compressed_is_refused() {
     let read = bytes(TLS_READ);
     for (at, bit) in [(4, 1 << 5), (7, 1 << 2)] {
