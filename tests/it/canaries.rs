@@ -9,12 +9,14 @@ use openact::{ErrorCode, Format, MasterKey, OpenAct, Tenant};
 use serde_json::{Value, json};
 use support::{
     ca::pki,
+    command::{stderr, stdout},
     guests::guest,
     servers::verifier,
     upstream::{Answer, Received, Upstream},
 };
 
 use crate::{
+    import::Home,
     logged::Logged,
     setup::{failure, hostile_config},
 };
@@ -222,5 +224,60 @@ async fn c1_c2_what_credentials_are_computed_from_is_seen_nowhere() {
             .received()
             .iter()
             .any(|received| String::from_utf8_lossy(&received.body).contains("client_secret"))
+    );
+}
+
+/// What is not sealed because it stands in a header is hidden from who looks, and sent as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_a_header_is_warned_of_and_shown_to_nobody() {
+    let upstream = Upstream::json("{}").await;
+    let home = Home::new();
+    let headers = |name: &str| json!({name: SECRET, "Accept": "text/plain"});
+    let file = json!({"connectors": {"http": {
+        "connections": {"c": {"base_url": upstream.url(), "defaults": {"headers": headers("Authorization")}}},
+        "actions": {"a": {"connection": "c", "headers": headers("X-Api-Key"), "cookies": {"sid": SECRET}}},
+    }}});
+    home.write("c.json", &file);
+    let run = async |args: &[&str]| {
+        let mut command = home.command(args);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", stderr(&output));
+        output
+    };
+    let imported = run(&["import", "c.json"]).await;
+    for (name, text) in
+        [("Authorization", stderr(&imported)), ("X-Api-Key", stdout(&imported)), ("sid", stderr(&imported))]
+    {
+        let told: Vec<&str> = text.matches(&format!("'{name}' looks like a secret")).collect();
+        assert_eq!(told.len(), 1, "{name}: {text}");
+    }
+    assert!(stderr(&imported).contains("c.json:1:"), "{}", stderr(&imported));
+    assert_absent("import", &[SECRET.to_owned()], format!("{imported:?}").as_bytes());
+    for args in [
+        &["list", "connections"][..],
+        &["list", "actions"],
+        &["show", "http/a"],
+        &["show", "http/c"],
+        &["explain", "http/a"],
+        &["explain", "http/a", "--format", "table"],
+        &["run", "http/a", "--dry-run", "--show-run"],
+        &["run", "http/a", "--show-run", "-vvv"],
+        &["audit", "list"],
+        &["audit", "verify"],
+    ] {
+        let output = run(args).await;
+        let said = format!("{}{}", stdout(&output), stderr(&output));
+        assert_absent(&format!("{args:?}"), &[SECRET.to_owned()], said.as_bytes());
+        let is_shown = args[0] == "show" || args[0] == "explain" || args.contains(&"--dry-run");
+        assert!(!is_shown || (said.contains("[secret]") && said.contains("text/plain")), "{args:?}: {said}");
+    }
+    let [sent] = &upstream.received()[..] else { panic!("one call") };
+    assert_eq!((sent.header("authorization"), sent.header("x-api-key")), (vec![SECRET], vec![SECRET]));
+    // A file that could not be imported again would be no export.
+    let exported = run(&["export"]).await;
+    assert!(
+        stdout(&exported).contains(SECRET) && stderr(&exported).contains("http/a@v1"),
+        "{}",
+        stderr(&exported)
     );
 }

@@ -12,7 +12,7 @@ use support::{
     upstream::{Answer, Upstream},
 };
 
-use crate::setup::assert_fails;
+use crate::{import::Home, setup::assert_fails};
 
 const TOKEN: &str = "canary-7f3a9c-token";
 
@@ -192,7 +192,7 @@ async fn mistakes_in_the_arguments_and_names() {
     case(&["http/get-user", "--set", "novalue"], 2, &["key=value"]).await;
     case(&["http/get-user", "--timeout", "soon"], 2, &["not a duration"]).await;
     case(&["http/get-user", "--nonsense"], 2, &["--nonsense"]).await;
-    case(&["http/get-user", "--input", "@/nonexistent"], 3, &["/nonexistent"]).await;
+    case(&["http/get-user", "--input", "@/nonexistent"], 4, &["/nonexistent"]).await;
     let bad = home.path().join("bad.json");
     std::fs::write(&bad, "{\n  \"a\": ]\n}").unwrap();
     let input = format!("@{}", bad.display());
@@ -416,7 +416,7 @@ async fn several_files_are_imported_all_or_none() {
     let listed = run(home.path(), &["list", "actions"]).await;
     assert_eq!(json_of(&listed), json!([]));
     let twice = run(home.path(), &["import", &good, &good]).await;
-    assert_fails(TOKEN, &twice, 3, &["earlier file"]);
+    assert_fails(TOKEN, &twice, 3, &["is named twice"]);
 }
 
 #[tokio::test]
@@ -446,7 +446,7 @@ async fn lists_show_and_migrate() {
     };
     assert_eq!(count(&["list", "connections"]).await, 1);
     assert_eq!(count(&["list", "actions", "--connector", "http"]).await, 1);
-    assert_eq!(count(&["list", "actions", "--connector", "postgres"]).await, 0);
+    assert_eq!(count(&["list", "actions", "--connector", "github"]).await, 0);
     assert_eq!(count(&["list", "actions", "--tenant", "other"]).await, 0);
     assert_eq!(count(&["list", "secrets"]).await, 1);
     assert_eq!(count(&["list", "runs"]).await, 0);
@@ -594,4 +594,96 @@ async fn a_command_that_only_reads_makes_no_database() {
         assert_fails(TOKEN, &output, 4, &["there is no database at", "typo.db", "--db"]);
         assert!(!file.exists(), "{args:?}");
     }
+}
+
+/// Each says what is wrong with what was typed, with the code of its class.
+#[test]
+fn a_mistyped_name_is_told_with_what_may_have_been_meant() {
+    let home = Home::new();
+    home.write("c.json", &crate::import::file("http://127.0.0.1:9", &[("get", "/")]));
+    home.json(&["import", "c.json"]);
+    home.write("lost.json", &json!({"connectors": {"http": {"actions": {"x": {"connection": "d"}}}}}));
+    home.write("plain.yaml", &json!({}));
+    home.write("two.json", &crate::import::file("http://127.0.0.1:9", &[("get", "/")]));
+    let missing = "there is no file 'nope.yaml'";
+    for (args, code, parts) in [
+        (&["import", "nope.yaml"][..], 4, &["error[not_found]", missing][..]),
+        (&["import", "nope"], 4, &["there is no file 'nope'"]),
+        (&["run", "http/get", "--config", "nope.yaml"], 4, &["'nope.yaml'"]),
+        (&["import", "nope.yaml.age"], 4, &["failed to read 'nope.yaml.age'"]),
+        (&["run", "http/get", "--input", "@nope.json"], 4, &["nope.json"]),
+        (&["secret", "set", "s", "--from-file", "nope"], 4, &["nope"]),
+        (&["connector", "install", "nope.wasm"], 4, &["nope.wasm"]),
+        (&["restore", "nope.db"], 4, &["there is no file nope.db"]),
+        (&["sync", "nodir"], 4, &["there is no file or folder 'nodir'"]),
+        (&["sync", "c.json", "./c.json"], 3, &["the file './c.json' is named twice"]),
+        (&["sync", ".", "c.json"], 3, &["is named twice"]),
+        (
+            &["import", "c.json", "two.json"],
+            3,
+            &["connection 'http/c' of two.json is in c.json too", "\n  also: action 'http/get'"],
+        ),
+        (&["connector", "remove", "htp"], 4, &["there is no connector 'htp'"]),
+        (&["list", "actions", "--connector", "htp"], 4, &["did you mean 'http'?"]),
+        (
+            &["list", "actions", "--connection", "d"],
+            4,
+            &["there is no connection 'd'", "did you mean 'http/c'?"],
+        ),
+        (&["show", "http/d"], 4, &["there is no connection 'http/d'", "did you mean 'http/c'?"]),
+        (&["import", "lost.json"], 3, &["uses connection 'd'", "did you mean 'c'?"]),
+        (&["import", "plain.yaml", "--identity", "key.txt"], 3, &["--identity opens an encrypted export"]),
+    ] {
+        assert_fails(TOKEN, &home.output(args), code, parts);
+    }
+    let output = home.output(&["list", "runs", "--format", "table"]);
+    assert_eq!(
+        (stdout(&output), stderr(&output)),
+        ("".into(), "there are no runs; make one with: openact run ACTION\n".into())
+    );
+    assert_eq!(stderr(&home.output(&["list", "runs"])), "", "a script needs no advice");
+}
+
+#[tokio::test]
+async fn an_action_that_only_ever_describes_itself_reaches_nobody() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (seen, counted) =
+        (std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0)), std::sync::atomic::Ordering::SeqCst);
+    let counting = seen.clone();
+    let server = tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            counting.fetch_add(1, counted);
+        }
+    });
+    let home = Home::new();
+    let connection =
+        json!({"base_url": url, "auth": {"type": "bearer", "token": TOKEN}, "retry": {"max_attempts": 3}});
+    let dry = json!({"connection": "c", "method": "POST", "path": "/x", "body": {"a": 1}, "limits": {"dry_run": true}});
+    let file = |dry: &Value| json!({"connectors": {"http": {"connections": {"c": connection}, "actions": {"a": dry}}}});
+    home.write("dry.json", &file(&dry));
+    let mut wet = dry.clone();
+    wet["limits"]["dry_run"] = json!(false);
+    home.write("wet.json", &file(&wet));
+    let output = finished(home.command(&["run", "http/a", "--config", "dry.json", "--show-run"])).await;
+    assert_succeeds(&output);
+    let said = json_of(&output);
+    assert_eq!((&said["dry_run"], &said["request"]["method"]), (&json!(true), &json!("POST")));
+    assert_eq!(
+        (&said["request"]["url"], &said["request"]["body"]),
+        (&json!(format!("{url}/x")), &json!({"a": 1}))
+    );
+    assert!(stderr(&output).contains(r#""dry_run":true"#), "{}", stderr(&output));
+    assert!(!format!("{output:?}").contains(TOKEN));
+    let output = finished(home.command(&["import", "dry.json"])).await;
+    assert_succeeds(&output);
+    assert_succeeds(&finished(home.command(&["run", "http/a"])).await);
+    let listed = finished(home.command(&["list", "runs", "--format", "raw"])).await;
+    assert!(stdout(&listed).contains("\tdry run\t"), "{}", stdout(&listed));
+    assert_eq!(seen.load(counted), 0, "somebody was dialled");
+    // What is counted is what would have come: without the limit it does.
+    let output = finished(home.command(&["run", "http/a", "--config", "wet.json", "--timeout", "2s"])).await;
+    assert_ne!(output.status.code(), Some(0));
+    assert!(seen.load(counted) > 0);
+    server.abort();
 }

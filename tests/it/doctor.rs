@@ -136,3 +136,16 @@ fn what_others_may_read_is_told() {
     assert_eq!(code, 10);
     assert_found(&found, "store", "fail", "read-only");
 }
+
+#[test]
+fn a_setting_that_is_not_understood_is_told_and_hides_nothing_else() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    healthy(home);
+    let (code, found) = doctor(home, &[], &[("OPENACT_AUDIT_RUNS", "maybe")]);
+    assert_eq!(code, 3, "{found:#?}");
+    assert_found(&found, "environment", "fail", "OPENACT_AUDIT_RUNS");
+    assert_found(&found, "connector", "ok", "http");
+    let hint = found.iter().find(|finding| finding["status"] == "fail").unwrap();
+    assert!(hint["hint"].as_str().unwrap().contains("unset it"), "{hint}");
+}

@@ -258,6 +258,8 @@ async fn the_request_a_dry_run_tells_is_the_one_that_is_sent() {
         assert_eq!(told["credential"], json!(["header authorization"]), "{name}");
         let mut sent = headers_of(&received);
         assert_eq!(sent.remove("authorization"), Some(format!("Bearer {CANARY}")));
+        // It looks like a secret, and is hidden from whoever reads what would be sent.
+        assert_eq!(sent.insert("cookie".into(), "[secret]".into()), Some("a=b%20c".into()));
         assert_eq!(told["headers"], json!(sent), "{name}");
         let body = match std::str::from_utf8(&received.body) {
             Ok("") => Value::Null,

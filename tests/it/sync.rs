@@ -159,12 +159,12 @@ fn each_source_answers_for_what_it_made() {
     assert_eq!(home.plan(&["sync", "other.json", "--prune"])[1], "- connection http/b");
 
     let twice = home.output(&["sync", "team", "team/c.json"]);
-    assert_fails("none", &twice, 3, &["connection 'http/d'", "in an earlier file too"]);
+    assert_fails("none", &twice, 3, &["'team/c.json' is named twice"]);
     // A folder without files is rather a mistake than a wish to have nothing.
     std::fs::remove_file(home.path().join("team/c.json")).unwrap();
     let before = home.current("default");
     assert_fails("none", &home.output(&["sync", "team", "--prune"]), 3, &["no configuration file", "'team'"]);
-    assert_fails("none", &home.output(&["sync", "gone.json", "--prune"]), 3, &["gone.json"]);
+    assert_fails("none", &home.output(&["sync", "gone.json", "--prune"]), 4, &["gone.json"]);
     assert_eq!(home.current("default"), before);
 }
 

@@ -87,12 +87,8 @@ fn other_problems(error: &Error) -> String {
     let mut text = String::new();
     for problem in problems.into_iter().flatten().skip(1) {
         let part = |name: &str| problem.get(name).and_then(Value::as_str).map(clean);
-        let _ = write!(
-            text,
-            "  also: {}: {}",
-            part("place").unwrap_or_default(),
-            part("message").unwrap_or_default()
-        );
+        let place = part("place").map_or_else(String::new, |place| format!("{place}: "));
+        let _ = write!(text, "  also: {place}{}", part("message").unwrap_or_default());
         let _ = match part("hint") {
             Some(hint) => writeln!(text, " ({hint})"),
             None => writeln!(text),
@@ -164,6 +160,7 @@ mod tests {
         let problems = json!([
             {"message": "unknown key 'tokn'", "place": format!("{file}:2:3")},
             {"message": "unknown key 'pat\u{1b}[2J'", "place": format!("{file}:9:1"), "hint": "did you mean 'path'?"},
+            {"message": "it has no place"},
         ]);
         Error::invalid_config("unknown key 'tokn' (and 1 more mistake in this file)")
             .at(Some(place))
@@ -187,6 +184,7 @@ mod tests {
             )),
             "{text}"
         );
+        assert!(text.ends_with("\n  also: it has no place\n"), "{text}");
         for part in
             ["invalid_config", "tokn:", "c.yaml:2:3", "help: did you mean 'token'?", "(did you mean 'path'?)"]
         {

@@ -215,6 +215,15 @@ pub(crate) fn usage(usage: &clap::Error) -> ExitCode {
     if usage.use_stderr() { ExitCode::from(exit_code::USAGE) } else { ExitCode::SUCCESS }
 }
 
+/// Tells a person at a terminal, or who asked for a table, what an empty one leaves open.
+pub(crate) fn note(settings: &Settings, text: &str) {
+    let is_table =
+        settings.format == Some(Format::Table) || settings.format.is_none() && settings.stdout.is_terminal;
+    if is_table && !settings.quiet {
+        to_stderr(&format!("{text}\n"));
+    }
+}
+
 /// Prints something beside the result, such as a run record.
 pub(crate) fn to_stderr(text: &str) {
     let mut stderr = io::stderr().lock();

@@ -55,6 +55,16 @@ pub(crate) fn entries(file: Value, context: &Context<'_>, problems: &mut Problem
         shapes.problems.value("", message, Some(hint.into()));
         return shapes.entries;
     };
+    let schema = file.get("$schema").and_then(Value::as_str);
+    if file.contains_key("properties") && schema.is_some_and(|schema| schema.contains("json-schema.org")) {
+        let hint = "keep it in another folder than the files to read";
+        shapes.problems.value(
+            "",
+            "this is a JSON Schema, as editors read it, and no configuration",
+            Some(hint.into()),
+        );
+        return shapes.entries;
+    }
     for key in file.keys().filter(|key| !TOP.contains(&key.as_str())) {
         let known = || TOP.iter().copied();
         report_unknown(shapes.problems, &child("", key), key, nearest(key, known()), known());

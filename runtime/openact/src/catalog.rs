@@ -291,7 +291,9 @@ impl OpenAct {
                     .hint(format!("remove it first: openact connector remove {}", record.name)));
             }
         }
-        self.0.store.remove_connector(name).await?;
+        if !self.0.store.remove_connector(name).await? {
+            return Err(self.0.catalog.unknown(&self.0, name).await);
+        }
         self.0.forget_connectors();
         Ok(())
     }

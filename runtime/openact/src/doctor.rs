@@ -9,7 +9,7 @@
 //! | `connector` | each one loads |
 //! | `clock` | not before this program, nor before what is stored |
 //! | `config` | each file given can be imported |
-//! | `environment` | no variable is nearly one that is read |
+//! | `environment` | what is read is understood, and no variable is nearly one that is read |
 //!
 //! Invariant: nothing is made or changed but the cache of compiled connectors, and no database where there is none; what
 //! one check finds keeps no other from being made.
@@ -20,7 +20,7 @@ use std::{
 };
 
 use openact_core::{Error, ErrorCode, Tenant, Timestamp, schema::nearest};
-use openact_store::{KeyOrigin, KeyState, KeyStatus, RunWrites, Store, StoreUrl};
+use openact_store::{AuditRuns, KeyOrigin, KeyState, KeyStatus, RunWrites, Store, StoreUrl};
 use serde_json::{Value, json};
 
 use crate::{Environment, ImportOptions, OpenAct, settings, settings::Folders};
@@ -109,7 +109,8 @@ pub async fn doctor(url: &str, tenant: &Tenant, config: &[PathBuf]) -> Vec<Findi
     let is_there = settings::store_url(url).is_ok_and(|url| is_there(&url));
     // Connectors and files are looked at without a database if there is none that works.
     let store = if works && is_there { url } else { "sqlite::memory:" };
-    match OpenAct::builder().store(store).instances_max(4).build().await {
+    // Looking needs no entry in the log, and what that setting has wrong is the environment's finding.
+    match OpenAct::builder().store(store).audit_runs(AuditRuns::Off).instances_max(4).build().await {
         Ok(openact) => {
             connectors(&openact, &mut found).await;
             files(&openact, tenant, config, &mut found).await;
@@ -120,7 +121,7 @@ pub async fn doctor(url: &str, tenant: &Tenant, config: &[PathBuf]) -> Vec<Findi
         Err(error) => found.push(Finding::fail("connector", error)),
     }
     clock(newest, &mut found);
-    environment(&mut found);
+    environment(&env, &mut found);
     found
 }
 
@@ -395,7 +396,11 @@ fn clock(newest: Option<Timestamp>, found: &mut Vec<Finding>) {
     });
 }
 
-fn environment(found: &mut Vec<Finding>) {
+fn environment(env: &Environment, found: &mut Vec<Finding>) {
+    let wrong = settings::audit_runs(env).err().map(|error| {
+        let hint = format!("set {} to one of them, or unset it", settings::OPENACT_AUDIT_RUNS);
+        Finding::fail("environment", error.hint(hint))
+    });
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let unknown: Vec<String> =
         names.filter(|name| name.starts_with("OPENACT") && !settings::VARIABLES.contains(&&**name)).collect();
@@ -404,8 +409,8 @@ fn environment(found: &mut Vec<Finding>) {
         Some(Finding::warn("environment", format!("{name} is not read"), format!("did you mean {near}?")))
     };
     let warnings: Vec<Finding> = unknown.iter().filter_map(near).collect();
-    if warnings.is_empty() {
+    if warnings.is_empty() && wrong.is_none() {
         found.push(Finding::ok("environment", "no variable is nearly one that is read"));
     }
-    found.extend(warnings);
+    found.extend(wrong.into_iter().chain(warnings));
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use openact_core::{
     ActionTrn, ConnectionTrn, Error, ErrorCode, Result, Tenant,
     action::ActionRecord,
+    clear::hide_clear,
     connection::ConnectionRecord,
     manifest::ComponentDigest,
     policy::EgressGrants,
@@ -247,6 +248,9 @@ pub(crate) async fn described(
         }
         _ => None,
     };
+    if let Some(Value::Object(request)) = &mut by_host {
+        hide_clear(request);
+    }
     if let (Some(Value::Object(request)), Some(missing)) = (&mut by_host, missing) {
         request.insert("credential".into(), json!({ "error": missing.to_json() }));
     }

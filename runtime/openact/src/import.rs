@@ -148,6 +148,7 @@ impl OpenAct {
 
     /// Reads several files as one, in their order.
     pub(crate) async fn read(&self, files: &[File<'_>], secrets: SecretsMode) -> Result<(Document, Origins)> {
+        refuse_twice(files)?;
         let connectors = self.0.catalog.names(&self.0).await?;
         let mut manifests: HashMap<ConnectorName, Arc<Manifest>> = HashMap::new();
         for name in &connectors {
@@ -177,13 +178,14 @@ impl OpenAct {
                 .map(|draft| (Kind::Action, (draft.connector.clone(), draft.name.clone())));
             for (kind, key) in connections.chain(actions) {
                 let what = format!("{} '{}/{}'", kind.as_str(), key.0, key.1);
-                if origins.insert((kind, key), index).is_some() {
-                    let message = format!("{what} of {file} is in an earlier file too");
+                if let Some(earlier) = origins.insert((kind, key), index).and_then(|index| files.get(index)) {
+                    let message = format!("{what} of {file} is in {earlier} too");
                     wrong.push(Error::invalid_config(message).hint("take it out of one of them"));
                 }
             }
             whole.connections.extend(document.connections);
             whole.actions.extend(document.actions);
+            whole.warnings.extend(document.warnings);
         }
         match openact_config::together(wrong) {
             Some(error) => Err(error),
@@ -271,6 +273,21 @@ impl fmt::Display for File<'_> {
             Self::Text(name, ..) => f.write_str(name),
         }
     }
+}
+
+/// A file that is named twice, once by its folder perhaps, would clash with itself record by record.
+fn refuse_twice(files: &[File<'_>]) -> Result<()> {
+    let mut seen = HashSet::new();
+    for file in files {
+        if let File::Path(path) = file
+            && let Ok(real) = path.canonicalize()
+            && !seen.insert(real)
+        {
+            return Err(Error::invalid_config(format!("the file '{file}' is named twice"))
+                .hint("name each file once; a folder stands for all files in it"));
+        }
+    }
+    Ok(())
 }
 
 /// For [`OnConflict::Abort`]: an error that names every record in which the files differ from what is stored.

@@ -7,8 +7,9 @@ use openact_config::{
     age::{self, Keys},
 };
 use openact_core::{
-    ConnectionTrn, ConnectorName, Error, Name, Result, Tenant,
+    ConnectionTrn, ConnectorName, Error, JsonObject, Name, Result, Tenant,
     action::ActionRecord,
+    clear::{hide_clear, visit_clear},
     connection::ConnectionRecord,
     run::{RunId, RunRecord},
     trn::{Action, Connection, Reference},
@@ -29,15 +30,20 @@ pub enum Record {
 }
 
 impl Record {
-    /// The record as `show` prints it. Secrets appear as references.
+    /// The record as `show` prints it. Secrets appear as references, and headers in clear that look like one not at all.
     pub fn to_json(&self) -> Value {
+        let shown = |config: &JsonObject| {
+            let mut config = config.clone();
+            hide_clear(&mut config);
+            config
+        };
         match self {
             Self::Connection(record) => serde_json::json!({
-                "trn": record.trn, "config": record.config,
+                "trn": record.trn, "config": shown(&record.config),
                 "created_at": record.created_at, "updated_at": record.updated_at,
             }),
             Self::Action(record) => serde_json::json!({
-                "trn": record.trn, "connection": record.connection, "config": record.config,
+                "trn": record.trn, "connection": record.connection, "config": shown(&record.config),
                 "mcp": {"enabled": record.mcp_enabled, "overrides": record.mcp_overrides},
                 "created_at": record.created_at, "updated_at": record.updated_at,
             }),
@@ -100,6 +106,7 @@ impl OpenAct {
                 "over an earlier version of their connection, and over the latest in what is written: {names}"
             );
         }
+        warn_of_clear(&connections, &actions);
         Ok(Export { connections, actions, ..Export::default() })
     }
 
@@ -151,6 +158,11 @@ impl OpenAct {
             .ok_or_else(|| Error::not_found(format!("there is no run {id}")))
     }
 
+    /// The connection a person names, in any form of reference.
+    pub async fn show_connection(&self, tenant: &Tenant, reference: &str) -> Result<Record> {
+        find(&self.0, tenant, &reference.parse::<Reference<Connection>>()?).await.map(Record::Connection)
+    }
+
     /// The record a person names: an action, else a connection, in any form of reference.
     pub async fn show(&self, tenant: &Tenant, reference: &str) -> Result<Record> {
         if let Ok(trn) = reference.parse::<ConnectionTrn>() {
@@ -161,10 +173,34 @@ impl OpenAct {
             Err(error) if error.code == openact_core::ErrorCode::NotFound => {
                 match find(&self.0, tenant, &reference.parse::<Reference<Connection>>()?).await {
                     Ok(record) => Ok(Record::Connection(record)),
+                    // A connection may be what was meant.
+                    Err(other) if !is_near(&error) && is_near(&other) => Err(other),
                     Err(_) => Err(error),
                 }
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Whether an error knows which record may have been meant.
+fn is_near(error: &Error) -> bool {
+    error.hint.as_ref().is_some_and(|hint| hint.starts_with("did you mean"))
+}
+
+/// What is exported has to be imported again, and so it has what was written in clear.
+fn warn_of_clear(connections: &[ConnectionRecord], actions: &[ActionRecord]) {
+    let connections = connections.iter().map(|record| (record.trn.short(), &record.config));
+    let actions = actions.iter().map(|record| (record.trn.short(), &record.config));
+    let mut names = Vec::new();
+    for (name, config) in connections.chain(actions) {
+        let mut found = false;
+        visit_clear(&mut config.clone(), &mut |_, _| found = true);
+        if found {
+            names.push(name);
+        }
+    }
+    if !names.is_empty() {
+        tracing::warn!("headers that look like secrets are written as they are: {}", some_of(&names));
     }
 }

@@ -17,7 +17,7 @@ use openact_core::{
     secret::{SecretRef, SecretString},
     trn::{RecordKind, RecordTrn},
 };
-use openact_store::{ActionFilter, ChangeSet, Kind, NewSecret, Store};
+use openact_store::{ActionFilter, ChangeSet, ConnectionFilter, Kind, NewSecret, Store};
 use serde_json::Value;
 
 use crate::import::Versioning;
@@ -29,6 +29,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What a person should know besides.
     pub notes: Vec<String>,
+    /// What the files should say otherwise, each with its place.
+    pub warnings: Vec<String>,
 }
 
 impl Plan {
@@ -125,6 +127,7 @@ pub(crate) async fn plan(
         done: Planned::default(),
     };
     planner.done.changes.planned_at = Some(generation);
+    planner.done.plan.warnings.clone_from(&document.warnings);
     for draft in &document.connections {
         planner.connection(draft);
     }
@@ -147,6 +150,8 @@ struct Stored {
     connections: HashMap<Key, ConnectionRecord>,
     actions: HashMap<Key, ActionRecord>,
     retired: HashMap<(Kind, Key), u32>,
+    /// Of connectors whose actions name a connection that is nowhere, those there are.
+    names: BTreeSet<Key>,
     /// Names of secrets whose value is the document's.
     same_secrets: HashSet<String>,
 }
@@ -165,6 +170,7 @@ impl Stored {
             connections: HashMap::new(),
             actions: HashMap::new(),
             retired: HashMap::new(),
+            names: BTreeSet::new(),
             same_secrets: HashSet::new(),
         };
         for (connector, names) in connections {
@@ -190,7 +196,27 @@ impl Stored {
             }
         }
         stored.same_secrets = store.same_secrets(tenant, &values).await?;
+        stored.read_names(store, document, tenant).await?;
         Ok(stored)
+    }
+
+    /// Where an action names a connection that is nowhere, it may be meant for any that is stored.
+    async fn read_names(&mut self, store: &Store, document: &Document, tenant: &Tenant) -> Result<()> {
+        let own: HashSet<_> =
+            document.connections.iter().map(|draft| (&draft.connector, &draft.name)).collect();
+        let is_lost = |draft: &&ActionDraft| {
+            let key = (draft.connector.clone(), draft.connection.clone());
+            !self.connections.contains_key(&key) && !own.contains(&(&key.0, &key.1))
+        };
+        let lost: BTreeSet<&ConnectorName> =
+            document.actions.iter().filter(is_lost).map(|draft| &draft.connector).collect();
+        for connector in lost {
+            let connector = Some(connector.clone());
+            let filter = ConnectionFilter { connector, latest_only: true, ..Default::default() };
+            let records = store.find_connections(tenant, &filter).await?;
+            self.names.extend(records.into_iter().map(|record| key(&record.trn)));
+        }
+        Ok(())
     }
 
     async fn read_retired(
@@ -340,6 +366,7 @@ impl Planner<'_> {
         let known = self
             .connections
             .keys()
+            .chain(&self.stored.names)
             .filter(|(connector, _)| *connector == draft.connector)
             .map(|(_, name)| name.as_str());
         let error = Error::invalid_config(format!(
@@ -349,7 +376,10 @@ impl Planner<'_> {
         .at(draft.place.clone());
         Err(match nearest(draft.connection.as_str(), known) {
             Some(near) => error.hint(format!("did you mean '{near}'?")),
-            None => error.hint(format!("add it under connections of '{}'", draft.connector)),
+            None => error.hint(format!(
+                "add it under connections of '{}', or see: openact list connections",
+                draft.connector
+            )),
         })
     }
 

@@ -235,6 +235,10 @@ fn source_name(path: &Path) -> String {
 
 /// The configuration files of a source: itself, or all of a folder and the folders in it but hidden ones, by name.
 pub(crate) fn files_of(source: &Path) -> Result<Vec<PathBuf>> {
+    if fs::metadata(source).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Err(Error::not_found(format!("there is no file or folder '{}'", source.display()))
+            .hint("a path is taken from the folder the command is run in"));
+    }
     if !source.is_dir() {
         return Ok(vec![source.to_owned()]);
     }

@@ -16,7 +16,7 @@ use openact::{
 };
 use zeroize::Zeroizing;
 
-use crate::commands::secret;
+use crate::commands::{input::unreadable, secret};
 
 /// For `recipients`, else for who knows a passphrase.
 pub(crate) async fn keys_to_write(recipients: &[String]) -> Result<Keys> {
@@ -53,7 +53,13 @@ pub(crate) async fn opened(path: &Path, identity: Option<&Path>) -> Result<Secre
         return Err(Error::invalid_config(format!("'{name}' is not a file encrypted by age")));
     }
     let keys = match (age::wants_passphrase(&file)?, identity) {
-        (true, _) => Keys::Passphrase(match passphrase_of_environment() {
+        (true, Some(_)) => {
+            return Err(Error::invalid_input(format!("'{name}' is encrypted to a passphrase, not to a key"))
+                .hint(format!(
+                    "leave --identity out; the passphrase is asked for, or taken from {OPENACT_PASSPHRASE}"
+                )));
+        }
+        (true, None) => Keys::Passphrase(match passphrase_of_environment() {
             Some(passphrase) => passphrase,
             None => not_empty(asked(&format!("passphrase of '{name}': ")).await?)?,
         }),
@@ -97,7 +103,7 @@ fn not_empty(passphrase: SecretString) -> Result<SecretString> {
 
 fn read(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>> {
     let name = path.display();
-    let failed = |error: std::io::Error| Error::invalid_config(format!("failed to read '{name}': {error}"));
+    let failed = |error: std::io::Error| unreadable(&format!("'{name}'"), &error);
     let mut bytes = Zeroizing::new(Vec::new());
     // Armor and chunks take a part more.
     File::open(path).map_err(failed)?.take(2 * bytes_max).read_to_end(&mut bytes).map_err(failed)?;

@@ -64,6 +64,10 @@ fn encrypted(args: &Import) -> Result<Option<&Path>> {
         Some(path) if args.files.len() == 1 => Ok(Some(path)),
         Some(path) => Err(Error::invalid_input(format!("'{}' is encrypted", path.display()))
             .hint("import an encrypted file by itself")),
+        None if args.identity.is_some() => {
+            Err(Error::invalid_input("--identity opens an encrypted export, and no file here is one")
+                .hint("leave it out; an encrypted file is named .age"))
+        }
         None => Ok(None),
     }
 }
@@ -80,6 +84,7 @@ pub(crate) fn shown(plan: &Plan, dry_run: bool, also: &[&str]) -> Output {
     let mut counts = vec![("created", 0), ("changed", 0), ("unchanged", 0)];
     counts.extend(also.iter().map(|word| (*word, 0)));
     let (mut lines, mut changes) = (String::new(), Vec::new());
+    warn(plan);
     for change in &plan.changes {
         let status = status(change);
         if let Some((_, count)) = counts.iter_mut().find(|(word, _)| *word == status) {
@@ -100,7 +105,17 @@ pub(crate) fn shown(plan: &Plan, dry_run: bool, also: &[&str]) -> Output {
     if let (false, Some(object)) = (plan.notes.is_empty(), json.as_object_mut()) {
         object.insert("notes".into(), json!(plan.notes));
     }
+    if let (false, Some(object)) = (plan.warnings.is_empty(), json.as_object_mut()) {
+        object.insert("warnings".into(), json!(plan.warnings));
+    }
     Output::Lines(lines, json)
+}
+
+/// On standard error, whatever the format: the one who reads the result may be a program.
+pub(crate) fn warn(plan: &Plan) {
+    for warning in &plan.warnings {
+        tracing::warn!("{warning}");
+    }
 }
 
 fn status(change: &Change) -> &'static str {

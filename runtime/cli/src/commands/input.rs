@@ -21,7 +21,7 @@ pub(crate) async fn read(input: Option<String>, set: &[(String, String)]) -> Res
         Some(text) => match text.strip_prefix('@') {
             None => parse(text, "--input", None)?,
             Some(path) => {
-                let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
+                let file = std::fs::File::open(path).map_err(|error| unreadable(&input_in(path), &error))?;
                 parse(&bounded(file, path)?, path, Some(path))?
             }
         },
@@ -41,15 +41,26 @@ fn typed(text: &str) -> Value {
     }
 }
 
-fn unreadable(name: &str, error: &std::io::Error) -> Error {
-    Error::invalid_input(format!("failed to read the input from {name}: {error}"))
+fn input_in(name: &str) -> String {
+    format!("the input from {name}")
+}
+
+/// What to say of a file that cannot be read: that it is not there is the same mistake for every command.
+pub(crate) fn unreadable(what: &str, error: &std::io::Error) -> Error {
+    let message = format!("failed to read {what}: {error}");
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::not_found(message).hint("a path is taken from the folder the command is run in")
+        }
+        _ => Error::invalid_input(message),
+    }
 }
 
 fn bounded(from: impl Read, name: &str) -> Result<String> {
     let mut bytes = Vec::new();
     from.take(INPUT_BYTES_MAX as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(name, &error))?;
+        .map_err(|error| unreadable(&input_in(name), &error))?;
     if bytes.len() > INPUT_BYTES_MAX {
         return Err(Error::invalid_input(format!(
             "the input in {name} has more than {INPUT_BYTES_MAX} bytes"

@@ -7,7 +7,7 @@ use crate::{
     app::App,
     args::{self, Listed},
     commands::connector,
-    output::{List, Output},
+    output::{self, List, Output},
 };
 
 pub(crate) async fn list(app: &App, args: args::List) -> Result<Output> {
@@ -15,26 +15,47 @@ pub(crate) async fn list(app: &App, args: args::List) -> Result<Output> {
         return Err(Error::invalid_input("--connection narrows a list of actions only"));
     }
     let openact = app.stored().await?;
-    Ok(Output::List(match args.what {
+    let list = match args.what {
         Listed::Connectors => connector::list(openact, args.connector.as_ref()).await?,
         Listed::Connections => connections(app, openact, &args).await?,
         Listed::Actions => actions(app, openact, &args).await?,
         Listed::Runs => runs(app, openact, &args).await?,
         Listed::Secrets => secrets(app, openact, args.connector.as_ref()).await?,
-    }))
+    };
+    if list.rows.is_empty() {
+        explain_none(app, openact, &args).await?;
+    }
+    Ok(Output::List(list))
+}
+
+/// Nothing is listed: an error if what narrows the list is not there, else for people what to do about it.
+async fn explain_none(app: &App, openact: &OpenAct, args: &args::List) -> Result<()> {
+    let tenant = &app.settings.tenant;
+    if let Some(connector) = &args.connector {
+        openact.connector_info(connector).await?;
+    }
+    if let Some(connection) = &args.connection {
+        openact.show_connection(tenant, connection.as_str()).await?;
+    }
+    let text = match args.what {
+        Listed::Connectors => "there are no connectors",
+        Listed::Connections => "there are no connections; add some with: openact import FILE",
+        Listed::Actions => "there are no actions; add some with: openact import FILE",
+        Listed::Runs => "there are no runs; make one with: openact run ACTION",
+        Listed::Secrets => "there are no secrets; set one with: openact secret set NAME",
+    };
+    let of = args.connector.as_ref().map_or_else(String::new, |connector| format!(" of '{connector}'"));
+    let text = text.replacen(';', &format!("{of};"), 1);
+    output::note(&app.settings, &text);
+    Ok(())
 }
 
 async fn connections(app: &App, openact: &OpenAct, args: &args::List) -> Result<List> {
     let mut list =
         List { header: &["connection", "authorization", "updated"], rows: vec![], records: vec![] };
     for record in openact.list_connections(&app.settings.tenant, args.connector.as_ref()).await? {
-        let authorization =
-            record.config.get("authorization").and_then(|section| section.get("type")?.as_str());
-        list.rows.push(vec![
-            record.trn.short(),
-            authorization.unwrap_or("none").to_owned(),
-            seconds(record.updated_at),
-        ]);
+        let authorization = openact.credential_kind(&record).await;
+        list.rows.push(vec![record.trn.short(), authorization, seconds(record.updated_at)]);
         list.records.push(Record::Connection(record).to_json());
     }
     Ok(list)
@@ -65,7 +86,8 @@ async fn runs(app: &App, openact: &OpenAct, args: &args::List) -> Result<List> {
 }
 
 fn run_row(record: &RunRecord) -> Vec<String> {
-    let status = record.failure.as_ref().map_or("ok", |(code, _)| code.as_str()).to_owned();
+    let ok = if record.dry_run { "dry run" } else { "ok" };
+    let status = record.failure.as_ref().map_or(ok, |(code, _)| code.as_str()).to_owned();
     let ms = format!("{:.1}", record.duration_us as f64 / 1000.0);
     vec![record.id.to_string(), record.action.short(), status, ms, seconds(record.started_at)]
 }

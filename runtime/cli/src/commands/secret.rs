@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::{
     app::App,
     args::{Secret, SetSecret},
-    commands::list,
+    commands::{input::unreadable, list},
     output::Output,
     terminal,
 };
@@ -74,7 +74,7 @@ pub(crate) async fn ask(question: &str) -> Result<SecretString> {
 }
 
 fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|error| unreadable(&path.display().to_string(), &error))
+    File::open(path).map_err(|error| unreadable(&secret_in(&path.display().to_string()), &error))
 }
 
 /// Reads off the runtime's threads: a person or a pipe may take its time, and Ctrl-C still ends the process.
@@ -92,7 +92,7 @@ fn read(name: &str, mut from: File) -> Result<SecretString> {
     let mut buffer = Zeroizing::new(vec![0; SECRET_FILE_BYTES_MAX as usize + 3]);
     let mut length = 0;
     while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        let count = from.read(rest).map_err(|error| unreadable(name, &error))?;
+        let count = from.read(rest).map_err(|error| unreadable(&secret_in(name), &error))?;
         length += count;
         if count == 0 || (one_line && buffer.get(..length).is_some_and(|read| read.ends_with(b"\n"))) {
             break;
@@ -104,6 +104,6 @@ fn read(name: &str, mut from: File) -> Result<SecretString> {
     Ok(SecretString::from(text))
 }
 
-fn unreadable(name: &str, error: &std::io::Error) -> Error {
-    Error::invalid_input(format!("failed to read the secret from {name}: {error}"))
+fn secret_in(name: &str) -> String {
+    format!("the secret from {name}")
 }

@@ -2,7 +2,7 @@
 
 use openact::{ChangeStatus, Error, Plan, Result, SyncOptions};
 
-use super::import::{secrets, shown, to_json};
+use super::import::{secrets, shown, to_json, warn};
 use crate::{
     app::App,
     args::{Format, Sync},
@@ -55,6 +55,7 @@ fn print(app: &App, plan: &Plan) -> Result<bool> {
             return Ok(false);
         }
     }
+    warn(plan);
     for note in &plan.notes {
         tracing::warn!("{note}");
     }

@@ -247,3 +247,9 @@ fn a_secret_in_clear_is_warned_of_once_at_its_place() {
         assert!(said.starts_with(&wanted), "{wanted}: {said}");
     }
 }
+
+#[test]
+fn a_json_schema_is_no_configuration_and_says_so_once() {
+    let schema = r#"{"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "t", "properties": {}, "type": "object"}"#;
+    assert_eq!(mistakes(schema), ["1:1 this is a JSON Schema, as editors read it, and no configuration"]);
+}

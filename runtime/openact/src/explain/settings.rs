@@ -8,13 +8,14 @@
 //!
 //! What is merged comes from where calls take it ([`crate::prepared`], `core/src/policies.rs`); only origins are found out
 //! here: the strongest layer that says the merged value at that place. Invariant: a value at a place of a secret is shown
-//! as its reference, and as [`HIDDEN`] if it is none.
+//! as its reference, and as [`HIDDEN`] if it is none; so is a header in clear that looks like one.
 
 use std::{fmt, time::Duration};
 
 use openact_core::{
     JsonObject, Result,
     action::{ActionParts, ActionRecord},
+    clear::{HIDDEN, hide_clear},
     connection::{ConnectionParts, ConnectionRecord, connection_schema},
     manifest::{Manifest, Operation},
     merge::merge_patch,
@@ -26,9 +27,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::prepared::{effective_action, known_defaults, overrides};
-
-/// In place of a secret that is no reference.
-const HIDDEN: &str = "[secret]";
 
 /// A schema refers to itself where values nest; below this depth there are no defaults.
 const SCHEMA_DEPTH_MAX: usize = 8;
@@ -111,6 +109,7 @@ fn of_operation(
     openact_core::merge::merge(&mut merged, &set, &schema);
     for layer in [&mut defaults, &mut own, &mut set, &mut merged] {
         hide_secrets(layer, &schema);
+        hide_clear(layer);
     }
     let layers =
         [(SettingOrigin::Input, &set), (SettingOrigin::Action, &own), (SettingOrigin::Connection, &defaults)];
