@@ -141,16 +141,22 @@ struct Reading<'r, 'h> {
 impl Reading<'_, '_> {
     fn read(&mut self, session: &mut Session<'_>) -> Result<Answered, Failure> {
         let (mut failed, mut begun, mut enough, mut tag) = (None, false, false, String::new());
+        // Of those that were asked for; 0 are as many as there are.
+        let mut rows_left = self.fetch;
         loop {
             match session.next()? {
                 Message::BindComplete => begun = true,
                 Message::ParseComplete | Message::CloseComplete => {}
-                Message::DataRow(_) if enough => {}
+                Message::DataRow(_) if self.fetch > 0 && rows_left == 0 => {
+                    return Err(wire::unexpected("more rows than were asked for"));
+                }
                 Message::DataRow(row) => {
-                    enough = push(self.rows, self.prepared, row)? == More::Enough;
+                    rows_left = rows_left.saturating_sub(1);
+                    enough = enough || push(self.rows, self.prepared, row)? == More::Enough;
                 }
                 Message::PortalSuspended => match self.paged {
                     true if !enough => {
+                        rows_left = self.fetch;
                         let out = session.stream.write_buf();
                         wire::execute(out, self.fetch);
                         wire::flush(out);
