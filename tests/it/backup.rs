@@ -49,11 +49,21 @@ fn a2_a_copy_is_restored_and_nothing_is_overwritten() {
     assert_refused(&run(home, &["restore", "copy.db"]), 3, &["--force"]);
     assert_eq!(connections(home), 2);
     let report = succeed(home, &["restore", "copy.db", "--force"]);
-    assert_eq!(connections(home), 1);
+    assert_eq!((connections(home), &report["logged"]), (1, &json!(true)));
     let replaced = report["replaced"].as_str().unwrap();
     let replaced = succeed(home, &["list", "connections", "--db", &format!("sqlite://{replaced}")]);
     assert_eq!(replaced.as_array().unwrap().len(), 2);
-    assert_eq!(succeed(home, &["audit", "verify"])["entries"], 2);
+    let (verified, log) = (succeed(home, &["audit", "verify"]), succeed(home, &["audit", "list"]));
+    assert_eq!((&verified["entries"], &verified["ok"]), (&json!(3), &json!(true)));
+    let entry = &log[0];
+    assert_eq!((&entry["operation"], &entry["door"]), (&json!("database.restore"), &json!("cli")), "{entry}");
+    assert_eq!((&entry["after"]["backup"], &entry["after"]["verified"]), (&json!("copy.db"), &json!(true)));
+    // What was kept of the copy's log is in this one, and what was given up is not.
+    let expect =
+        |head: &Value| run(home, &["audit", "verify", "--expect", head.as_str().unwrap()]).status.code();
+    assert_eq!(expect(&entry["after"]["head"]), Some(0));
+    assert_eq!(expect(&entry["before"]["head"]), Some(3), "{entry}");
+    assert_eq!(expect(&verified["head"]), Some(0));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //!
 //! Invariant: the moments are random, and a failure names the seed that chose them; `CRASH_SEED` chooses them again.
 
+mod state;
+
 use std::{
     fs,
     hash::{BuildHasher, RandomState},
@@ -11,27 +13,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-use openact_store::{KeySource, RunWrites, Store, StoreUrl};
+use openact_core::secret::SecretString;
+use openact_store::AuthConnection;
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use support::command::{openact, stderr};
 
-/// How often each of [`OPERATIONS`] is killed.
-const KILLS: usize = 50;
+use self::state::{State, open};
 
-/// What is killed: how its home is made, and what is run in it.
+/// What is killed, and how often: how its home is made, and what is run in it.
 struct Operation {
     name: &'static str,
+    kills: usize,
     prepare: fn(&Path),
     args: &'static [&'static str],
 }
 
-const OPERATIONS: [Operation; 4] = [
-    Operation { name: "import", prepare: imported, args: &["import", "second.json"] },
-    Operation { name: "sync", prepare: synced, args: &["sync", "config.json", "--prune"] },
-    Operation { name: "rotate", prepare: imported, args: &["key", "rotate"] },
-    Operation { name: "migrate", prepare: earlier, args: &["migrate"] },
+const OPERATIONS: [Operation; 6] = [
+    Operation { name: "import", kills: 50, prepare: imported, args: &["import", "second.json"] },
+    Operation { name: "sync", kills: 50, prepare: synced, args: &["sync", "config.json", "--prune"] },
+    Operation { name: "rotate", kills: 50, prepare: imported, args: &["key", "rotate"] },
+    Operation { name: "migrate", kills: 50, prepare: earlier, args: &["migrate"] },
+    Operation { name: "restore", kills: 40, prepare: copied, args: &["restore", "copy.db", "--force"] },
+    Operation { name: "rollback", kills: 40, prepare: migrated, args: ROLLBACK },
 ];
+
+const ROLLBACK: &[&str] = &["migrate", "--rollback"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a1_killed_at_any_moment_it_is_before_or_after() {
@@ -45,14 +52,14 @@ async fn a1_killed_at_any_moment_it_is_before_or_after() {
     }
     let killed = killing.join_all().await;
     assert!(
-        killed.iter().all(|killed| killed * 5 >= KILLS),
+        killed.iter().all(|(killed, kills)| killed * 5 >= *kills),
         "hardly any was killed while it ran: {killed:?}"
     );
 }
 
-/// Kills one operation [`KILLS`] times; gives how often it had not ended by itself.
-async fn kill_often(operation: Operation, mut random: Random, seed: u64) -> usize {
-    let Operation { name, prepare, args } = operation;
+/// Kills one operation; gives how often it had not ended by itself, of how many times.
+async fn kill_often(operation: Operation, mut random: Random, seed: u64) -> (usize, usize) {
+    let Operation { name, kills, prepare, args } = operation;
     let template = tempfile::tempdir().unwrap();
     prepare(template.path());
     let before = State::of(template.path()).await;
@@ -65,7 +72,7 @@ async fn kill_often(operation: Operation, mut random: Random, seed: u64) -> usiz
     // A rotation changes no more than what everything is sealed with.
     assert_eq!(before == after, name == "rotate", "{name} changes nothing: {after:#?}");
     let mut killed = 0;
-    for round in 0..KILLS {
+    for round in 0..kills {
         let home = Home::copy_of(template.path());
         // Every other time from where the file is written on, which is a small part of the time.
         let is_late = round % 2 == 1;
@@ -84,22 +91,26 @@ async fn kill_often(operation: Operation, mut random: Random, seed: u64) -> usiz
             found == before || found == after,
             "{name} was left between before and after, in round {round} of CRASH_SEED={seed}:\n{found:#?}"
         );
-        if round % 5 == 0 {
+        // Of a rollback that is done there is none again.
+        if round % 5 == 0 && (args != ROLLBACK || found == before) {
             let output = blocking(command(home.path(), args)).await;
             assert_eq!(output.status.code(), Some(0), "{name}, CRASH_SEED={seed}: {}", stderr(&output));
             assert_eq!(State::of(home.path()).await.content, after.content, "{name}, CRASH_SEED={seed}");
         }
     }
-    killed
+    (killed, kills)
 }
 
 /// Starts a command, and kills it after `wait`, which for a late one begins when it has begun to write.
 fn kill(mut command: Command, database: &Path, is_late: bool, wait: Duration) -> ExitStatus {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let folder = database.parent().unwrap();
+    // Into a log of the database, or into a copy.
     let writes = || {
-        ["-wal", "-journal"].iter().any(|suffix| {
-            let file = PathBuf::from(format!("{}{suffix}", database.display()));
-            fs::metadata(file).is_ok_and(|metadata| metadata.len() > 0)
+        fs::read_dir(folder).unwrap().filter_map(Result::ok).any(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            let is_log = name.ends_with("-wal") || name.ends_with("-journal");
+            name.contains(".partial") || (is_log && entry.metadata().is_ok_and(|metadata| metadata.len() > 0))
         })
     };
     let mut since = (!is_late).then(Instant::now);
@@ -144,7 +155,7 @@ impl Home {
                 fs::copy(entry.path(), home.path().join(folder).join(entry.file_name())).unwrap();
             }
         }
-        for file in ["first.json", "second.json", "config.json"] {
+        for file in ["first.json", "second.json", "config.json", "copy.db"] {
             if template.join(file).exists() {
                 fs::copy(template.join(file), home.path().join(file)).unwrap();
             }
@@ -203,11 +214,74 @@ fn imported(home: &Path) {
     fs::write(home.join("first.json"), config("first", 0..40)).unwrap();
     fs::write(home.join("second.json"), config("second", 20..60)).unwrap();
     succeed(home, &["import", "first.json"]);
+    complete(home);
+}
+
+/// Adds a connector of its own, and a credential with a history.
+fn complete(home: &Path) {
+    fs::write(home.join("acme.yaml"), ACME).unwrap();
+    succeed(home, &["connector", "install", "acme.yaml"]);
+    in_runtime(async {
+        let store = open(home).await;
+        for (token, version) in [("first-token", 0), ("second-token", 1)] {
+            let credential = AuthConnection {
+                trn: "trn:openact:default:auth/github/bob".parse().unwrap(),
+                access_token: SecretString::from(token),
+                refresh_token: Some("a-refresh-token".into()),
+                expires_at: None,
+                token_type: "Bearer".into(),
+                scope: None,
+                extra: None,
+                created_at: openact_core::Timestamp::UNIX_EPOCH,
+                updated_at: openact_core::Timestamp::UNIX_EPOCH,
+                version,
+            };
+            store.put_auth_connection(&credential, Some("a test")).await.unwrap();
+        }
+        store.close().await.unwrap();
+    });
+}
+
+const ACME: &str = "
+name: acme
+version: 1.0.0
+description: a template
+extends: http
+connection: { base_url: 'https://acme.example.com' }
+operations: { greet: { description: say hello, method: GET, path: /greet } }
+";
+
+/// A database, and a copy of what it was before.
+fn copied(home: &Path) {
+    imported(home);
+    succeed(home, &["backup", "copy.db"]);
+    succeed(home, &["import", "second.json"]);
+}
+
+/// A database of the earlier OpenAct that was converted, and has changed since.
+fn migrated(home: &Path) {
+    earlier(home);
+    succeed(home, &["migrate"]);
+    fs::write(home.join("first.json"), config("first", 100..120)).unwrap();
+    succeed(home, &["import", "first.json"]);
+    complete(home);
+}
+
+/// Runs what needs a runtime where there is one already that must not be blocked.
+fn in_runtime(future: impl Future<Output = ()> + Send) {
+    std::thread::scope(|scope| {
+        let run = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(future);
+        };
+        scope.spawn(run).join().unwrap();
+    });
 }
 
 fn synced(home: &Path) {
     fs::write(home.join("config.json"), config("first", 0..40)).unwrap();
     succeed(home, &["sync", "config.json"]);
+    complete(home);
     fs::write(home.join("config.json"), config("second", 20..60)).unwrap();
 }
 
@@ -224,84 +298,18 @@ fn earlier(home: &Path) {
         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 80)
         INSERT INTO tasks (trn, name, connection_trn, api_endpoint, method)
         SELECT 'trn:openact:default:task/t' || i || '@v1', 't' || i,
-            'trn:openact:default:connection/c' || (1 + i % 40) || '@v1', 'https://api.example.com/' || i, 'GET' FROM n;";
-    let path = database(home);
-    let made = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
-            let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
-            sqlx::raw_sql(include_str!("legacy/tasks.sql")).execute(&mut connection).await.unwrap();
-            sqlx::raw_sql(rows).execute(&mut connection).await.unwrap();
-            connection.close().await.unwrap();
-        });
-    });
-    made.join().unwrap();
-}
-
-/// All that matters of a database: what is configured, with the values of secrets, and how much of it is in the log.
-#[derive(Debug, PartialEq)]
-struct State {
-    /// Lines, in order.
-    content: Vec<String>,
-    /// Entries but those of the key, of which a rotation that was stopped and begun again leaves more.
-    entries: i64,
-}
-
-impl State {
-    /// Opens a database as it was left, and finds that it is sound.
-    async fn of(home: &Path) -> Self {
-        let path = database(home);
-        let options = SqliteConnectOptions::new().filename(&path);
+            'trn:openact:default:connection/c' || (1 + i % 40) || '@v1', 'https://api.example.com/' || i, 'GET' FROM n;
+        INSERT INTO auth_connections (trn, tenant, provider, user_id, access_token_encrypted, access_token_nonce)
+        VALUES ('trn:openact:default:auth/github-alice', 'default', 'github', 'alice', 'YS10b2tlbg==', 'no-encryption');
+        INSERT INTO auth_connection_history (trn, operation, new_data_encrypted, new_data_nonce)
+        VALUES ('trn:openact:default:auth/github-alice', 'create', 'eyJhY2Nlc3NfdG9rZW4iOiJhIn0=', 'no-encryption');";
+    in_runtime(async {
+        let options = SqliteConnectOptions::new().filename(database(home)).create_if_missing(true);
         let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
-        let sound: String =
-            sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut connection).await.unwrap();
-        assert_eq!(sound, "ok");
-        let orphans = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut connection).await.unwrap();
-        assert!(orphans.is_empty());
-        let mut content: Vec<String> = sqlx::query_scalar(
-            "SELECT type || ' ' || name FROM sqlite_schema WHERE name NOT LIKE 'sqlite%' ORDER BY 1",
-        )
-        .fetch_all(&mut connection)
-        .await
-        .unwrap();
-        let is_ours = content.contains(&"table audit_log".to_owned());
-        let rows = if is_ours {
-            "SELECT trn || ' ' || config_json FROM connections UNION ALL
-             SELECT trn || ' ' || connection_trn || ' ' || config_json FROM actions UNION ALL
-             SELECT kind || ' ' || name FROM synced UNION ALL
-             SELECT kind || ' ' || name || ' ' || version FROM retired_versions ORDER BY 1"
-        } else {
-            "SELECT trn || ' ' || auth_params_encrypted FROM connections UNION ALL SELECT trn FROM tasks ORDER BY 1"
-        };
-        let rows: Vec<String> = sqlx::query_scalar(rows).fetch_all(&mut connection).await.unwrap();
-        content.extend(rows);
-        let mut entries = 0;
-        if is_ours {
-            let count = "SELECT count(*) FROM audit_log WHERE operation NOT LIKE 'key.%'";
-            entries = sqlx::query_scalar(count).fetch_one(&mut connection).await.unwrap();
-            content.extend(secrets(home, &mut connection).await);
-        }
+        sqlx::raw_sql(include_str!("legacy/tasks.sql")).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(rows).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
-        Self { content, entries }
-    }
-}
-
-/// Every secret with its value, after the log was verified.
-async fn secrets(home: &Path, connection: &mut SqliteConnection) -> Vec<String> {
-    use openact_core::secret::ExposeSecret;
-    let key = KeySource::File(home.join("config/master.key"));
-    let store = Store::open(&StoreUrl::file(database(home)), key, RunWrites::BeforeAnswer).await.unwrap();
-    assert_eq!(store.verify_audit().await.unwrap().broken, None);
-    let names: Vec<String> =
-        sqlx::query_scalar("SELECT name FROM secrets ORDER BY name").fetch_all(connection).await.unwrap();
-    let mut secrets = Vec::new();
-    for name in names {
-        let value = store.open_secret(&openact::Tenant::default(), &name).await.unwrap().unwrap();
-        secrets.push(format!("{name} = {}", value.expose_secret()));
-    }
-    store.close().await.unwrap();
-    secrets
+    });
 }
 
 #[cfg(unix)]
@@ -352,4 +360,39 @@ async fn a1_of_two_imports_at_once_one_comes_after_the_other() {
         assert!(one.iter().all(|is_second| *is_second == one[0]), "half of each: {content:#?}");
         assert!(two.iter().all(|is_second| *is_second != one[0]), "half of each: {content:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a2_a_lock_that_stays_is_a_clean_error_and_leaves_what_was_there() {
+    let template = tempfile::tempdir().unwrap();
+    synced(template.path());
+    fs::write(template.path().join("second.json"), config("second", 20..60)).unwrap();
+    let home = Home::copy_of(template.path());
+    let before = State::of(home.path()).await;
+    let options = SqliteConnectOptions::new().filename(home.database());
+    let mut holder = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut holder).await.unwrap();
+    // Each waits as long as it is ready to wait, all of them at once.
+    let mut waiting = tokio::task::JoinSet::new();
+    for args in [
+        &["import", "second.json"][..],
+        &["sync", "config.json", "--prune"],
+        &["secret", "set", "s", "--from-env", "PATH"],
+        &["connector", "remove", "acme"],
+        &["key", "rotate"],
+    ] {
+        let command = command(home.path(), args);
+        waiting.spawn(async move { (args, blocking(command).await) });
+    }
+    for (args, output) in waiting.join_all().await {
+        assert_eq!(output.status.code(), Some(10), "{args:?}: {}", stderr(&output));
+        for part in ["is locked by another process", "openact.db", "stop the process that holds it"] {
+            assert!(stderr(&output).contains(part), "{args:?}, {part}: {}", stderr(&output));
+        }
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    holder.close().await.unwrap();
+    assert_eq!(State::of(home.path()).await, before);
+    succeed(home.path(), &["import", "second.json"]);
 }

@@ -81,6 +81,7 @@ async fn every_row_sends_what_it_sent_or_is_reported() {
     let (all, carried) =
         (counts["connections"].0 + counts["tasks"].0, counts["connections"].1 + counts["tasks"].1);
     assert_eq!(all - carried, lost.len() as u64, "each row is carried or reported, none is both");
+    assert_eq!(report["complete"], false);
 
     let openact = database.openact().await;
     for sent in &expected {
@@ -191,6 +192,87 @@ async fn a_dry_run_says_the_same_and_changes_no_byte() {
     assert_eq!(database.dump().await, dump);
     let text = database.migrate(&["--format", "table"]).await;
     assert!(String::from_utf8_lossy(&text.stdout).contains("nothing to apply"), "{text:?}");
+}
+
+#[tokio::test]
+async fn rows_that_stay_behind_are_an_exit_code_and_the_last_line() {
+    for (schema, bad, dry, word) in
+        [(TASKS, true, true, "would not be"), (TASKS, true, false, "were not"), (TASKS, false, false, "")]
+    {
+        let database = Database::new(schema).await;
+        let parameters =
+            json!({"api_key_auth_parameters": {"api_key_name": "X-API-Key", "api_key_value": "demo"}});
+        database.insert("connections", connection("qs", "api_key", parameters, json!({}))).await;
+        database.insert("tasks", task("qs", "qs", "GET", "https://api.example.com/get", json!({}))).await;
+        if bad {
+            database
+                .insert("tasks", task("lost", "gone", "GET", "https://api.example.com/", json!({})))
+                .await;
+        }
+        let dry: &[&str] = if dry { &["--dry-run"] } else { &[] };
+        let output = database.migrate(&[&["--format", "table"], dry].concat()).await;
+        let text = String::from_utf8(output.stdout.clone()).unwrap();
+        let last = text.lines().last().unwrap();
+        assert_eq!(output.status.code(), Some(if bad { 3 } else { 0 }), "{text}");
+        assert_eq!(last.starts_with(&format!("not complete: 1 rows {word}")), bad, "{text}");
+        assert_eq!(text.contains("not complete"), bad, "{text}");
+        if dry.is_empty() {
+            assert_eq!(database.migrate(&[]).await.status.code(), Some(0), "there is nothing left to do");
+            let openact = database.openact().await;
+            assert_eq!(openact.list_actions(&Tenant::default(), None, None).await.unwrap().len(), 1);
+            openact.close().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a4_a_rollback_is_the_last_entry_of_the_copy_and_a_drop_is_an_entry_or_is_not_done() {
+    let listed = async |database: &Database, path: &std::path::Path| -> Vec<Value> {
+        let mut command = support::command::openact(database.home.path());
+        command.args(["audit", "list", "--format", "json", "--db"]).arg(path);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let verified = async |database: &Database, path: &std::path::Path| {
+        let mut command = support::command::openact(database.home.path());
+        command.args(["audit", "verify", "--db"]).arg(path);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    };
+    let database = Database::new(TASKS).await;
+    rows::good(&database, "http://127.0.0.1:1", "http://127.0.0.1:2").await;
+    database.migrated(&[]).await;
+    let back = database.migrated(&["--rollback"]).await;
+    assert_eq!(back["logged"], true);
+    let copy = std::path::Path::new(back["backup"].as_str().unwrap());
+    let last = listed(&database, copy).await.remove(0);
+    assert_eq!((&last["operation"], &last["door"]), (&json!("database.rollback"), &json!("cli")), "{last}");
+    assert_eq!(last["after"]["tables"], back["tables"]);
+    verified(&database, copy).await;
+
+    // Without its key there is no entry in the copy, which is said and is no reason not to go back.
+    database.migrated(&[]).await;
+    let key = database.home.path().join("config/master.key");
+    std::fs::rename(&key, key.with_extension("away")).unwrap();
+    let back = database.migrated(&["--rollback"]).await;
+    assert_eq!(back["logged"], false, "{back}");
+    std::fs::rename(key.with_extension("away"), &key).unwrap();
+
+    database.migrated(&[]).await;
+    std::fs::rename(&key, key.with_extension("away")).unwrap();
+    let before = database.dump().await;
+    let refused = database.migrate(&["--drop-legacy"]).await;
+    assert_eq!(refused.status.code(), Some(10), "{}", stderr(&refused));
+    assert_eq!(database.dump().await, before);
+    std::fs::rename(key.with_extension("away"), &key).unwrap();
+    let dropped = database.migrated(&["--drop-legacy"]).await;
+    let last = listed(&database, &database.path()).await.remove(0);
+    assert_eq!(
+        (&last["operation"], &last["after"]["tables"]),
+        (&json!("database.drop_legacy"), &dropped["dropped"])
+    );
+    verified(&database, &database.path()).await;
 }
 
 #[tokio::test]
