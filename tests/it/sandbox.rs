@@ -378,28 +378,25 @@ async fn e1_wasi_http_reaches_what_is_granted_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_is_not_asked_for_is_denied_and_what_is_not_there_yet_is_unsupported() {
-    let seen = sees("call-unsupported", json!({})).await;
+async fn what_is_not_asked_for_is_denied_and_what_is_not_granted_too() {
+    let seen = sees("call-ungranted", json!({})).await;
     let said = |function: &str| seen[function].as_str().unwrap().to_owned();
     assert_eq!(
         said("credentials.reveal"),
         "HostError::Denied(\"connector 'hostile' uses 'reveal-credential' but its manifest does not say so\")"
     );
-    let missing = [
-        "sockets.open",
-        "credentials.length",
-        "credentials.sign",
-        "state.get",
-        "state.set-if",
-        "state.delete",
-    ];
+    assert_eq!(said("credentials.length"), said("credentials.reveal"));
+    assert_eq!(said("credentials.sign"), "HostError::NotFound(\"the connection has no secret 'token'\")");
+    assert_eq!(
+        said("sockets.open"),
+        "HostError::Denied(\"this connection may not reach tcp://127.0.0.1:9\")"
+    );
     assert_eq!(said("output.emit"), "HostError::Unsupported(\"the caller does not take a stream\")");
-    assert_eq!(seen.as_object().unwrap().len(), missing.len() + 2);
-    for function in missing {
-        let expected =
-            format!("HostError::Unsupported(\"{function} is not supported by this version of OpenAct\")");
-        assert_eq!(said(function), expected);
+    // Of its own connection it may.
+    for function in ["state.get", "state.set-if", "state.delete"] {
+        assert_eq!(said(function), "ok", "{function}");
     }
+    assert_eq!(seen.as_object().unwrap().len(), 8);
 }
 
 #[tokio::test]

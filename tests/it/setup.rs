@@ -94,7 +94,7 @@ pub(crate) fn hostile_config(connection: Value) -> String {
         "leak-responses",
         "random-huge",
         "open-ungranted-host",
-        "call-unsupported",
+        "call-ungranted",
         "read-environment",
         "read-files",
         "raw-wasi-socket",

@@ -388,3 +388,43 @@ async fn tls_is_verified_and_begins_where_the_guest_says() {
         }
     }
 }
+
+#[tokio::test]
+async fn c6_what_a_connector_keeps_is_its_connections_own() {
+    let (address, _) = echo().await;
+    let text = json!({"connectors": {"wire": {
+        "connections": {"c": connection(address), "d": connection(address)},
+        "actions": {"play": {"connection": "c"}, "other": {"connection": "d"}},
+    }}})
+    .to_string();
+    let openact =
+        memory(&[]).connector_bytes(guest("wire")).config_text(text, Format::Json).build().await.unwrap();
+    let seen = play(
+        &openact,
+        json!([
+            ["get", "k"],
+            ["set", "k", "\u{0}\u{ff}", null],
+            ["set", "k", "late", null],
+            ["set", "k", "second", 1],
+            ["get", "k"],
+            ["set", "", "x", null],
+            ["set", "k".repeat(257), "x", null],
+            ["set", "big", "x".repeat(65_537), null],
+        ]),
+    )
+    .await;
+    assert_eq!(seen[..2], [ok(Value::Null), ok(1)]);
+    told(&seen[2], "conflict");
+    assert_eq!(seen[3..5], [ok(2), ok(json!(["second", 2]))]);
+    told(&seen[5], "invalid-request");
+    told(&seen[6], "invalid-request");
+    told(&seen[7], "limit-exceeded");
+    let mut dry = request("wire/play", json!({"steps": [["delete", "k"]]}));
+    dry.dry_run = true;
+    let ended = openact.execute(dry).await;
+    assert!(format!("{:?}", ended.result).contains("nothing is kept"), "{:?}", ended.result);
+    let others = value(&openact, "wire/other", json!({"steps": [["get", "k"], ["delete", "k"]]})).await;
+    assert_eq!(others, json!([ok(Value::Null), ok(Value::Null)]));
+    let seen = play(&openact, json!([["get", "k"], ["delete", "k"], ["get", "k"]])).await;
+    assert_eq!(seen, [ok(json!(["second", 2])), ok(Value::Null), ok(Value::Null)]);
+}

@@ -24,6 +24,7 @@ pub mod retry;
 pub mod run;
 pub mod schema;
 pub mod secret;
+pub mod state;
 pub mod trn;
 
 pub use error::{Error, ErrorCode, Place, Result};

@@ -284,6 +284,15 @@ pub const SESSION_AGE_MAX: Duration = Duration::from_secs(900);
 /// What a connector keeps of a parked session, bytes.
 pub const SESSION_STATE_BYTES_MAX: usize = 64 * KIB as usize;
 
+/// A key of a connector's state, bytes.
+pub const STATE_KEY_BYTES_MAX: usize = 256;
+
+/// A value of a connector's state, bytes.
+pub const STATE_VALUE_BYTES_MAX: usize = 64 * KIB as usize;
+
+/// Values that a connector keeps for one connection version.
+pub const STATE_KEYS_MAX: i64 = 100;
+
 /// How long an idle connection is kept. Below the 60 s after which many servers close.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 

@@ -172,9 +172,10 @@ impl Access {
             network,
             limiter: self.limiter(openact),
             connection_headers: header_map(parts.defaults.get("headers")),
-            owner: self.connection.to_string(),
+            owner: Some(self.connection.clone()),
             secrets: of_fields,
             logins: Some(openact.logins.clone()),
+            states: Some(Arc::new(openact.store.clone())),
         })
     }
 

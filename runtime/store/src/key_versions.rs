@@ -78,6 +78,8 @@ pub struct KeyVersion {
     pub credentials: u64,
     /// Changes of credentials sealed with it.
     pub history: u64,
+    /// Values of connectors sealed with it.
+    pub state_values: u64,
 }
 
 /// See [`KeyVersion`].
@@ -110,13 +112,15 @@ impl Store {
                 secrets: 0,
                 credentials: 0,
                 history: 0,
+                state_values: 0,
             });
         }
         for (index, LiveVersion { version, id }) in live.into_iter().enumerate() {
-            let counts: (i64, i64, i64) = sqlx::query_as(
+            let counts: (i64, i64, i64, i64) = sqlx::query_as(
                 "SELECT (SELECT count(*) FROM secrets WHERE key_version = ?1),
                         (SELECT count(*) FROM auth_connections WHERE key_version = ?1),
-                        (SELECT count(*) FROM auth_connection_history WHERE key_version = ?1)",
+                        (SELECT count(*) FROM auth_connection_history WHERE key_version = ?1),
+                        (SELECT count(*) FROM connector_state WHERE key_version = ?1)",
             )
             .bind(version)
             .fetch_one(&mut *tx)
@@ -130,6 +134,7 @@ impl Store {
                 secrets: counts.0.unsigned_abs(),
                 credentials: counts.1.unsigned_abs(),
                 history: counts.2.unsigned_abs(),
+                state_values: counts.3.unsigned_abs(),
             });
         }
         versions.sort_by_key(|key| std::cmp::Reverse(key.version));

@@ -39,6 +39,7 @@ pub mod runs;
 mod schema;
 pub mod seal;
 pub mod secrets;
+pub mod state;
 pub mod synced;
 pub mod url;
 

@@ -56,7 +56,7 @@ struct SealedTable {
     fingerprint: bool,
 }
 
-const TABLES: [SealedTable; 3] = [
+const TABLES: [SealedTable; 4] = [
     SealedTable { name: "secrets", record: "tenant || ':' || name", fields: &["value"], fingerprint: true },
     SealedTable {
         name: "auth_connections",
@@ -68,6 +68,12 @@ const TABLES: [SealedTable; 3] = [
         name: "auth_connection_history",
         record: "id || ':' || trn",
         fields: &["old_data", "new_data"],
+        fingerprint: false,
+    },
+    SealedTable {
+        name: "connector_state",
+        record: "connection_trn || '|' || connector_digest || '|' || key",
+        fields: &["value"],
         fingerprint: false,
     },
 ];
@@ -250,7 +256,8 @@ impl Store {
         let left: i64 = sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM secrets WHERE key_version <> ?1)
                   + (SELECT count(*) FROM auth_connections WHERE key_version <> ?1)
-                  + (SELECT count(*) FROM auth_connection_history WHERE key_version <> ?1)",
+                  + (SELECT count(*) FROM auth_connection_history WHERE key_version <> ?1)
+                  + (SELECT count(*) FROM connector_state WHERE key_version <> ?1)",
         )
         .bind(version)
         .fetch_one(&mut *tx)

@@ -33,6 +33,8 @@ mod rotation;
 mod runs;
 #[path = "contract/secrets.rs"]
 mod secrets;
+#[path = "contract/state.rs"]
+mod state;
 
 /// A database in a folder that goes away with it.
 struct Place {

@@ -60,8 +60,8 @@ fn line(key: &KeyVersion) -> String {
     let state = if key.state == KeyState::Current { "in use" } else { "being rotated away" };
     let missing = if key.available { "" } else { "; this process does not have it" };
     format!(
-        "{name}: {state}; seals {} secrets, {} credentials, {} changes of credentials{missing}\n",
-        key.secrets, key.credentials, key.history
+        "{name}: {state}; seals {} secrets, {} credentials, {} changes of credentials, {} values of connectors{missing}\n",
+        key.secrets, key.credentials, key.history, key.state_values
     )
 }
 
@@ -75,7 +75,12 @@ fn to_json(key: &KeyVersion) -> Value {
             KeyState::Unused => "unused",
         },
         "available": key.available,
-        "records": { "secrets": key.secrets, "credentials": key.credentials, "history": key.history },
+        "records": {
+            "secrets": key.secrets,
+            "credentials": key.credentials,
+            "history": key.history,
+            "state_values": key.state_values,
+        },
     })
 }
 

@@ -30,7 +30,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, header};
 use openact_core::{
-    Error, Result,
+    ConnectionTrn, Error, Result,
     credential::{Answer, BoxFuture, Credential, Exchange, Transport},
     limits::{EXCHANGE_BYTES_MAX, EXCHANGE_TIME_MAX},
     login::Logins,
@@ -38,6 +38,7 @@ use openact_core::{
     policies::Policies,
     policy::{EgressGrants, Origin},
     secret::{ExposeSecret, SecretString},
+    state::States,
 };
 use tokio::time::timeout;
 use url::Url;
@@ -70,12 +71,14 @@ pub struct GrantSettings {
     pub limiter: Option<Arc<Limiter>>,
     /// Headers of the connection itself, which some policies prefer.
     pub connection_headers: HeaderMap,
-    /// The connection version, as parked sessions know it.
-    pub owner: String,
+    /// The connection version: whose parked sessions and kept values these are.
+    pub owner: Option<ConnectionTrn>,
     /// Secrets of the connector's own fields, by name, for logins.
     pub secrets: Vec<(String, SecretString)>,
     /// How logins are done.
     pub logins: Option<Arc<dyn Logins>>,
+    /// Where connectors keep values.
+    pub states: Option<Arc<dyn States>>,
 }
 
 /// What all grants of an engine have in common.
@@ -101,6 +104,8 @@ pub struct Grants {
     hidden: Vec<Arc<Applied>>,
     pub(crate) secrets: Vec<(String, SecretString)>,
     pub(crate) logins: Option<Arc<dyn Logins>>,
+    /// Whose values, and where they are kept.
+    pub(crate) states: Option<(ConnectionTrn, Arc<dyn States>)>,
     /// Whose parked sessions these grants may resume.
     session_key: [u8; 32],
     tls: OnceLock<Arc<rustls::ClientConfig>>,
@@ -129,6 +134,7 @@ impl Grants {
             hidden: Vec::new(),
             secrets: Vec::new(),
             logins: None,
+            states: None,
             session_key: [0; 32],
             tls: OnceLock::new(),
             network: NetworkSettings::default(),
@@ -150,6 +156,7 @@ impl Grants {
             session_key: session_key(&settings),
             secrets: settings.secrets,
             logins: settings.logins,
+            states: settings.owner.zip(settings.states),
             tls: OnceLock::new(),
             credential: settings.credential.map(BoundCredential::new).transpose()?,
             egress: settings.egress,
@@ -224,7 +231,7 @@ fn session_key(settings: &GrantSettings) -> [u8; 32] {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     };
-    add(settings.owner.as_bytes());
+    add(settings.owner.as_ref().map(ConnectionTrn::to_string).unwrap_or_default().as_bytes());
     for (name, secret) in &settings.secrets {
         add(name.as_bytes());
         add(secret.expose_secret().as_bytes());

@@ -64,16 +64,4 @@ impl HostView<'_> {
         self.0.traffic.ledger().last_error = Some(error);
         told
     }
-
-    /// The one answer of everything in the contract that this version does not implement.
-    fn unsupported<T>(
-        &mut self,
-        capability: Capability,
-        what: &str,
-    ) -> wasmtime::Result<Result<T, HostError>> {
-        Ok(Err(match self.require(capability) {
-            Err(error) => self.refuse(error),
-            Ok(()) => HostError::Unsupported(format!("{what} is not supported by this version of OpenAct")),
-        }))
-    }
 }

@@ -24,7 +24,7 @@ pub(crate) fn open_ungranted_host(call: Attack, host: &dyn Host) -> Outcome {
 }
 
 /// One call of every interface that this version of the host does not implement, or does not grant.
-pub(crate) fn call_unsupported(_call: Attack, _host: &dyn Host) -> Outcome {
+pub(crate) fn call_ungranted(_call: Attack, _host: &dyn Host) -> Outcome {
     fn said<T>(result: Result<T, HostError>) -> String {
         match result {
             Ok(_) => "ok".into(),

@@ -98,7 +98,7 @@ mod component {
                 ("leak-responses", flood::leak_responses),
                 ("random-huge", flood::random_huge),
                 ("open-ungranted-host", escape::open_ungranted_host),
-                ("call-unsupported", escape::call_unsupported),
+                ("call-ungranted", escape::call_ungranted),
                 ("read-environment", escape::read_environment),
                 ("read-files", escape::read_files),
                 ("raw-wasi-socket", escape::raw_wasi_socket),
