@@ -8,7 +8,11 @@ shift
 case " $* " in
 *" --crate-name openact_bundled "*) ;;
 *" --crate-name openact"* | *" --crate-name support "* | *" --crate-name fuzz "* | \
-    *" --crate-name saphyr_parser "* | *" --crate-name yaml_serde "*)
+    *" --crate-name saphyr_parser "* | *" --crate-name yaml_serde "* | *" --crate-name libyaml_rs "* | \
+    *" --crate-name toml "* | *" --crate-name toml_parser "* | *" --crate-name toml_writer "* | \
+    *" --crate-name toml_datetime "* | *" --crate-name serde_spanned "* | *" --crate-name winnow "* | \
+    *" --crate-name jsonschema "* | *" --crate-name jsonschema_regex "* | *" --crate-name jsonschema_value "* | \
+    *" --crate-name referencing "* | *" --crate-name fluent_uri "*)
     set -- "$@" -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
         -Cllvm-args=-sanitizer-coverage-trace-compares

@@ -71,6 +71,11 @@ fn s6_manifests_of_fuzzing() {
 }
 
 #[test]
+fn s6_templates_of_fuzzing() {
+    replay("template");
+}
+
+#[test]
 fn s6_urls_of_fuzzing() {
     replay("url");
 }

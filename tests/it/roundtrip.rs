@@ -3,6 +3,8 @@
 //!
 //! Invariant: databases are compared by what is in them, secrets by their values, not by the text of an export.
 
+mod any;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -192,6 +194,55 @@ fn written(home: &Path, name: &str, text: &str) -> String {
     let path = home.join(name);
     fs::write(&path, text).unwrap();
     path.display().to_string()
+}
+
+/// A connection of every template that is part of OpenAct, with the canary in each of its secret fields.
+async fn of_templates(openact: &OpenAct) -> Value {
+    let mut kinds = serde_json::Map::new();
+    for info in openact.list_connectors().await.unwrap() {
+        let Some(template) = &info.template else { continue };
+        let mut connection = serde_json::Map::new();
+        for parameter in template["parameters"].as_array().unwrap() {
+            let value = match (parameter["secret"] == true, parameter["required"] == true) {
+                (true, _) => CANARY,
+                // Fits every pattern there is.
+                (false, true) => "some-where-1",
+                (false, false) => continue,
+            };
+            connection.insert(parameter["name"].as_str().unwrap().to_owned(), value.into());
+        }
+        kinds.insert(info.manifest.name.to_string(), json!({"connections": {"t": connection}}));
+    }
+    json!({ "connectors": kinds })
+}
+
+#[tokio::test]
+async fn c1_no_secret_of_a_template_is_in_an_export_and_it_imports_as_the_same() {
+    let tenant = Tenant::default();
+    let first = memory(&[]).build().await.unwrap();
+    let file = of_templates(&first).await;
+    let kinds = file["connectors"].as_object().unwrap();
+    assert!(kinds.len() >= 6);
+    for (kind, section) in kinds {
+        assert!(section.to_string().contains(CANARY), "{kind} has no secret");
+    }
+    let text = file.to_string();
+    first.import_text("f", &text, Format::Json, &ImportOptions::default()).await.unwrap();
+    let expected = content(&first).await;
+    assert!(!json!(expected).to_string().contains(CANARY), "kept in clear: {expected:?}");
+    for format in [Format::Yaml, Format::Json, Format::Toml] {
+        let exported = first.export(&tenant, &[], format).await.unwrap();
+        assert!(!exported.contains(CANARY), "{exported}");
+        let second = memory(&[]).env(fill).build().await.unwrap();
+        second.import_text("export", &exported, format, &ImportOptions::default()).await.unwrap();
+        assert_eq!(content(&second).await, expected, "{exported}");
+        let plan = second.import_text("f", &text, Format::Json, &ImportOptions::default()).await.unwrap();
+        assert!(plan.is_empty(), "{format:?}: {plan:?}");
+    }
+    for record in first.list_connections(&tenant, None).await.unwrap() {
+        let shown = first.show(&tenant, &record.trn.to_string()).await.unwrap().to_json().to_string();
+        assert!(!shown.contains(CANARY), "{shown}");
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! Invariant: what a double checks is what the vendor documents: method, path, headers, signature and body.
 
+mod replacing;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -9,7 +11,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use openact::{ErrorCode, Format, NewHosts, OpenAct, Tenant};
+use openact::{ErrorCode, Format, OpenAct, Replacing, Tenant};
 use serde_json::{Value, json};
 use support::{
     command::{openact, stderr, stdout},
@@ -172,6 +174,14 @@ async fn slack() {
     ] {
         let (error, _) = failure(&openact, action, input).await;
         assert_eq!(error.code, ErrorCode::UpstreamError, "{error:?}");
+        // By Slack's own reason.
+        let details = error.details.as_ref().unwrap();
+        let reason = if action.ends_with("message") { "channel_not_found" } else { "unknown_method" };
+        assert_eq!(
+            (&details["code"], &details["upstream"]["body"]["error"]),
+            (&json!(reason), &json!(reason))
+        );
+        assert!(error.message.contains(reason), "{error:?}");
     }
 }
 
@@ -309,7 +319,7 @@ async fn s3_sends_what_aws_reads() {
     value(&openact, "s3/delete-object", json!({"key": "k"})).await;
     assert_eq!(
         lines(&upstream),
-        ["PUT /a%20b%2F%C3%BC.bin", "GET /?list-type=2&prefix=a%20b%2F&max-keys=5", "GET /k", "DELETE /k"]
+        ["PUT /a%20b/%C3%BC.bin", "GET /?list-type=2&prefix=a%20b%2F&max-keys=5", "GET /k", "DELETE /k"]
     );
     let received = upstream.received();
     assert_eq!(received[0].body, [0xff, 0x00]);
@@ -334,11 +344,16 @@ async fn s3_signs_as_aws_does() {
     temporary["session_token"] = session.into();
     for (connection, wanted) in [(bucket(&url, good::SIGV4.1), good::SIGV4.0), (temporary, id)] {
         let openact = kind("s3", connection, &OF_S3).await;
-        let put = json!({"key": "a b.txt", "base64": BASE64_STANDARD.encode("text é"), "content_type": "text/plain"});
+        let put = |key: &str| {
+            let base64 = BASE64_STANDARD.encode("text é");
+            json!({"key": key, "base64": base64, "content_type": "text/plain"})
+        };
         for (action, input) in [
-            ("s3/put-object", put),
+            ("s3/put-object", put("a b.txt")),
+            ("s3/put-object", put("of/2024/a b+c=d/é~.txt")),
             ("s3/get-object", json!({"key": "a b.txt"})),
-            ("s3/delete-object", json!({"key": "a b.txt"})),
+            ("s3/get-object", json!({"key": "folder//x/"})),
+            ("s3/delete-object", json!({"key": "of/100%/a:b@c,d(e)*!'$&;.txt"})),
         ] {
             assert_eq!(value(&openact, action, input).await["body"]["as"], wanted, "{action}");
         }
@@ -473,30 +488,94 @@ async fn c1_one_s_own_template_is_installed_used_exported_and_removed() {
 }
 
 #[tokio::test]
-async fn a_newer_template_does_not_take_stored_secrets_to_other_hosts() {
+async fn what_a_template_makes_of_parameters_is_checked_at_import() {
     let openact = memory(&[]).build().await.unwrap();
-    let of = |base_url: &str| {
-        let parameter = "  - { name: base_url, required: true, format: uri }\n";
-        ACME.replace(parameter, "").replace("{{base_url}}", base_url)
-    };
-    let install = async |text: String, hosts| openact.install_template("acme.yaml", &text, hosts).await;
-    install(of("https://good.example/v1"), NewHosts::Refuse).await.unwrap();
-    // While nothing is stored there is nothing to take away.
-    install(of("https://elsewhere.example"), NewHosts::Refuse).await.unwrap();
-    install(of("https://good.example/v1"), NewHosts::Refuse).await.unwrap();
-    let text = json!({"connections": {"c": {"kind": "acme", "key": CANARY}}}).to_string();
-    openact.import_text("c.json", &text, Format::Json, &Default::default()).await.unwrap();
-    let error = install(of("https://evil.example/v1"), NewHosts::Refuse).await.unwrap_err();
-    assert_eq!(error.code, ErrorCode::Conflict);
-    for part in ["https://good.example", "https://evil.example", "acme/c"] {
-        assert!(error.message.contains(part), "{error}");
+    let parameters = "{ name: host, required: true }\n  - { name: ms, type: integer }";
+    let text = ACME
+        .replace("{ name: base_url, required: true, format: uri }", parameters)
+        .replace("\"{{base_url}}\"", "\"https://{{host}}.example\"\n  timeout_ms: \"{{ms?}}\"");
+    openact.install_template("acme.yaml", &text, Replacing::default()).await.unwrap();
+    for (wrong, part) in [
+        ("host: evil.example/", "'host' is part of a host"),
+        ("host: a, ms: 99999999999", "/timeout/total_ms"),
+        ("host: a, ms: 0", "/timeout/total_ms"),
+    ] {
+        let good = format!("  good: {{ kind: acme, key: {CANARY}, host: a, ms: 5 }}");
+        let file = format!("connections:\n{good}\n  c: {{ kind: acme, key: k, {wrong} }}\n");
+        let error =
+            openact.import_text("c.yaml", &file, Format::Yaml, &Default::default()).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidConfig, "{error:?}");
+        assert!(error.message.contains(part), "{wrong}: {error:?}");
+        assert_eq!(error.place.as_ref().map(ToString::to_string).as_deref(), Some("c.yaml:3:3"), "{error:?}");
     }
-    assert!(error.hint.as_ref().unwrap().contains("--allow-new-hosts"), "{error:?}");
-    let reaches = async || openact.connector_info(&"acme".parse().unwrap()).await.unwrap().reaches.unwrap();
-    assert_eq!(reaches().await, ["https://good.example/v1"]);
-    install(of("https://good.example/v2"), NewHosts::Refuse).await.unwrap();
-    install(of("https://evil.example"), NewHosts::Allow).await.unwrap();
-    assert_eq!(reaches().await, ["https://evil.example"]);
+    assert!(openact.list_connections(&Tenant::default(), None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn explain_tells_the_templates_words_from_its_users() {
+    let text = config(
+        "github",
+        json!({"token": CANARY, "defaults": {"headers": {"X-Mine": "1"}}, "timeout_ms": 5000, "retry": "background"}),
+        json!({"mine": {"operation": "list-repos", "query": {"per_page": 2}}, "raw": {"path": "/x"}}),
+    );
+    let openact = memory(&[]).config_text(text, Format::Json).build().await.unwrap();
+    let told = async |action: &str| {
+        let told = openact.explain(&Tenant::default(), action, Some(json!({}))).await.unwrap();
+        let pairs =
+            told.configuration.iter().map(|setting| (setting.path.clone(), setting.origin.to_string()));
+        pairs.collect::<std::collections::HashMap<_, _>>()
+    };
+    let mine = told("github/mine").await;
+    for (path, origin) in [
+        ("operation", "template"),
+        ("base_url", "template"),
+        ("authorization.type", "template"),
+        ("authorization.token", "connection"),
+        ("headers.Accept", "template"),
+        ("headers.X-Mine", "connection"),
+        ("path", "template"),
+        ("query.per_page", "action"),
+        ("query.sort", "template"),
+        ("pagination.type", "template"),
+        ("response.fail_on_status", "template"),
+        ("timeout.total_ms", "connection"),
+        ("retry.max_attempts", "connection"),
+        ("response.allow_binary", "default"),
+    ] {
+        assert_eq!(mine.get(path).map(String::as_str), Some(origin), "{path}: {mine:#?}");
+    }
+    let raw = told("github/raw").await;
+    assert_eq!((raw["operation"].as_str(), raw["path"].as_str()), ("default", "action"));
+    // A dry run says the same.
+    let dry = openact::Request {
+        tenant: Tenant::default(),
+        action: "github/raw".into(),
+        input: json!({}),
+        timeout: None,
+        dry_run: true,
+        door: openact::Door::Embedded,
+        items: None,
+    };
+    let dry = openact.execute(dry).await.result.unwrap().value().unwrap();
+    let of = |path: &str| {
+        let settings = dry["configuration"].as_array().unwrap();
+        settings.iter().find(|setting| setting["path"] == path).unwrap()["origin"].clone()
+    };
+    assert_eq!((of("base_url"), of("headers.X-Mine")), (json!("template"), json!("connection")));
+}
+
+#[tokio::test]
+async fn the_list_of_connections_says_by_what_kind_of_credential_a_template_works() {
+    let (files, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = files.path().join("c.yaml");
+    let text = "connections:\n  a: { kind: github, token: t }\n  b: { kind: github, authorization: { type: none } }\n  \
+                c: { kind: s3, access_key_id: a, secret_access_key: s, region: r, bucket: my-bucket }\n  \
+                d: { kind: http, base_url: \"https://h\" }\n  e: { kind: slack, auth_ref: slack/alice }\n";
+    fs::write(&path, text).unwrap();
+    succeeds(home.path(), &["import", path.to_str().unwrap()]).await;
+    let listed = succeeds(home.path(), &["list", "connections", "--format", "table"]).await;
+    let kinds: Vec<&str> = listed.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
+    assert_eq!(kinds, ["bearer", "none", "none", "aws_sigv4", "auth_ref"], "{listed}");
 }
 
 #[tokio::test]
@@ -581,7 +660,7 @@ async fn the_documentation_tells_the_truth() {
     let builder = memory(&[("GITHUB_TOKEN", CANARY)]).config_text(block("## Using one"), Format::Yaml);
     let openact = builder.build().await.unwrap();
     let info =
-        openact.install_template("acme.yaml", &block("## Writing one"), NewHosts::Refuse).await.unwrap();
+        openact.install_template("acme.yaml", &block("## Writing one"), Replacing::default()).await.unwrap();
     assert_eq!(info.reaches.unwrap(), ["https://eu.acme.example/v1"]);
     for info in openact.list_connectors().await.unwrap().iter().filter(|info| info.template.is_some()) {
         let name = info.manifest.name.as_str();

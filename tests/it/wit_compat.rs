@@ -2,7 +2,7 @@
 //!
 //! Invariant: it is treated like any other: given, installed, reloaded from the database, refused a bundled name.
 
-use openact::{Capability, ConnectorSource, ErrorCode, Format, ImportOptions, MasterKey, NewHosts, Tenant};
+use openact::{Capability, ConnectorSource, ErrorCode, Format, ImportOptions, MasterKey, Replacing, Tenant};
 use serde_json::json;
 use support::{guests::guest, upstream::Upstream};
 
@@ -25,7 +25,7 @@ async fn a_foreign_component_installs_runs_and_survives_reopening() {
     assert_eq!(openact.connector_info(&name).await.unwrap_err().code, ErrorCode::NotFound);
 
     let installed =
-        openact.install_connector_file(&path, vec![Capability::Http], NewHosts::Refuse).await.unwrap();
+        openact.install_connector_file(&path, vec![Capability::Http], Replacing::default()).await.unwrap();
     assert_eq!((installed.source, installed.digest), (ConnectorSource::Installed, looked_at.digest));
     let connection = json!({
         "base_url": upstream.url(), "authorization": {"type": "bearer", "token": "canary-token"},

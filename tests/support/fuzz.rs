@@ -12,16 +12,21 @@ use std::{
 };
 
 use openact::{Builder, Door, ErrorCode, Execution, Format, OpenAct, Request, SecretsMode, Tenant};
-use openact_config::{Context, Document, Export, read_text, write};
+use openact_config::{
+    Context, Document, Export, read_text,
+    template::{Base, Bases, Template},
+    write,
+};
 use openact_connector::testing::describe;
 use openact_core::{
     ConnectorName, JsonObject, Name, Timestamp, Version,
     action::{ActionParts, ActionRecord},
-    connection::{ConnectionParts, ConnectionRecord},
+    connection::{ConnectionParts, ConnectionRecord, connection_schema},
     header_policy::{HeaderPolicy, is_host_owned, parse_headers},
     limits::{HTTP_HEADER_BYTES_MAX, HTTP_HEADERS_MAX},
     manifest::Manifest,
-    secret::SecretRef,
+    schema::SchemaView,
+    secret::{SecretRef, visit_secrets},
     trn::{RecordKind, RecordTrn},
 };
 use openact_http::{pairs::Pairs, variables::Variables};
@@ -34,8 +39,14 @@ use crate::upstream::{Answer, Upstream};
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folders under `fuzz/corpus` and `fuzz/found`.
-pub const TARGETS: [(&str, Target); 5] =
-    [("config", config), ("guest", guest), ("headers", headers), ("manifest", manifest), ("url", url)];
+pub const TARGETS: [(&str, Target); 6] = [
+    ("config", config),
+    ("guest", guest),
+    ("headers", headers),
+    ("manifest", manifest),
+    ("template", template),
+    ("url", url),
+];
 
 /// What is kept of a target, in the order of the names: what fuzzing starts from, and what it found once.
 pub fn cases(target: &str) -> Vec<PathBuf> {
@@ -62,7 +73,7 @@ pub fn config(data: &[u8]) {
     };
     let secrets = if first.is_ascii_uppercase() { SecretsMode::Reference } else { SecretsMode::Seal };
     let http = http_manifest();
-    reads_back(text, format, secrets, &http);
+    let _ = reads_back(text, format, secrets, &http);
 }
 
 /// The manifest of a connector, as JSON, and from a line `===` on a configuration file, as YAML: a manifest that is
@@ -72,8 +83,48 @@ pub fn manifest(data: &[u8]) {
     let (manifest, file) = text.split_once("\n===\n").unwrap_or((&text, ""));
     let Ok(manifest) = serde_json::from_str::<Manifest>(manifest) else { return };
     if let Ok(manifest) = manifest.validated() {
-        reads_back(file, Format::Yaml, SecretsMode::Seal, &Arc::new(manifest));
+        let _ = reads_back(file, Format::Yaml, SecretsMode::Seal, &Arc::new(manifest));
     }
+}
+
+/// A template over `http`, and from a line `===` on a configuration file, as YAML: a template that is accepted is a connector
+/// like others, and what it makes of a connection holds secrets in places of secrets alone and no `network` of its own.
+pub fn template(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (text, file) = text.split_once("\n===\n").unwrap_or((&text, ""));
+    let http = http_manifest();
+    let base = |name: &ConnectorName| match *name == http.name {
+        true => Base::Connector(http.clone()),
+        false => Base::Unknown,
+    };
+    let connectors = [http.name.clone()];
+    let template = match Template::read("fuzz", text, &Bases { base: &base, connectors: &connectors }) {
+        Ok(template) => template,
+        Err(error) => return assert_ne!(error.code, ErrorCode::Internal, "{error:?}"),
+    };
+    let manifest = Arc::new(template.manifest(&http).unwrap());
+    let again = Template::read_again(text).unwrap();
+    assert_eq!(template.to_json(), again.to_json());
+    let _ = template.reaches(&http);
+    let Some(document) = reads_back(file, Format::Yaml, SecretsMode::Seal, &manifest) else { return };
+    for draft in &document.connections {
+        let Some(mut made) = expanded(template.expand_connection(&draft.config, &http)) else { continue };
+        assert_eq!(made.contains_key("network"), draft.config.contains_key("network"));
+        // Data of the actions, in which a text like any other may look like a reference.
+        let is_own = draft.config.contains_key("defaults");
+        visit_secrets(&mut made, &SchemaView::new(&connection_schema(&http)), &mut |_, value| {
+            *value = Value::Null
+        });
+        assert!(is_own || !Value::Object(made).to_string().contains("\"$secret\""), "{text}");
+        for action in document.actions.iter().filter(|action| action.connection == draft.name) {
+            let _ = expanded(template.expand(&action.config, &draft.config, &http));
+        }
+    }
+}
+
+/// What a template makes of records; where it makes nothing, that is the fault of those who wrote it or them.
+fn expanded<T>(made: openact_core::Result<T>) -> Option<T> {
+    made.inspect_err(|error| assert_ne!(error.code, ErrorCode::Internal, "{error:?}")).ok()
 }
 
 /// Base URL, path, query (`a=1&b=2`) and input, a line each: what is made of them stays below the base.
@@ -250,17 +301,26 @@ fn http_manifest() -> Arc<Manifest> {
 }
 
 /// Reads `text`, and if it is without mistakes, what it exports as: that has to say the same.
-fn reads_back(text: &str, format: Format, secrets: SecretsMode, manifest: &Arc<Manifest>) {
+fn reads_back(
+    text: &str,
+    format: Format,
+    secrets: SecretsMode,
+    manifest: &Arc<Manifest>,
+) -> Option<Document> {
     let connectors = [manifest.name.clone()];
     let context = Context {
         env: &variable,
         manifest: &|name: &ConnectorName| (*name == manifest.name).then(|| manifest.clone()),
         connectors: &connectors,
         secrets,
+        made_of: &|_, _| Ok(()),
     };
     let document = match read_text("fuzz", text, format, &context) {
         Ok(document) => document,
-        Err(error) => return assert_ne!(error.code, ErrorCode::Internal, "{error:?}"),
+        Err(error) => {
+            assert_ne!(error.code, ErrorCode::Internal, "{error:?}");
+            return None;
+        }
     };
     for draft in &document.connections {
         let _ = ConnectionParts::of(&draft.config, manifest);
@@ -272,7 +332,8 @@ fn reads_back(text: &str, format: Format, secrets: SecretsMode, manifest: &Arc<M
         Ok(written) => written,
         // A merge key by another name: JSON has it as a key like others.
         Err(error) => {
-            return assert!(error.code == ErrorCode::InvalidConfig && format == Format::Yaml, "{error:?}");
+            assert!(error.code == ErrorCode::InvalidConfig && format == Format::Yaml, "{error:?}");
+            return Some(document);
         }
     };
     let again = match read_text("export", &written, format, &context) {
@@ -280,6 +341,7 @@ fn reads_back(text: &str, format: Format, secrets: SecretsMode, manifest: &Arc<M
         Err(error) => panic!("{error:?}\n{written}"),
     };
     assert_eq!(said(&document), said(&again), "\n{written}");
+    Some(document)
 }
 
 /// Some variables are not set, some are URLs, numbers or not text, and one holds what looks like a variable.

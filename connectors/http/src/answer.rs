@@ -109,6 +109,14 @@ impl<'a> Content<'a> {
         Json::from_text(out)
     }
 
+    /// Its text, if it is JSON.
+    pub(crate) fn json(&self) -> Option<&str> {
+        match self {
+            Self::Json(json) => Some(json),
+            _ => None,
+        }
+    }
+
     /// Appends it as JSON.
     pub(crate) fn push(&self, out: &mut String) {
         match self {

@@ -30,7 +30,8 @@ pub struct Action {
     #[serde(default = "get")]
     #[schemars(extend("pattern" = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"))]
     pub method: String,
-    /// Appended to the base URL. {name} is replaced by the input's field of that name.
+    /// Appended to the base URL. {name} is replaced by the input's field of that name, as one segment; {+name} too, with
+    /// its slashes.
     #[serde(default)]
     #[schemars(extend("pattern" = rules::PATH))]
     pub path: String,

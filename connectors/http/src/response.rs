@@ -13,10 +13,14 @@ use crate::{
     charset,
     json::Pointer,
     rules,
+    variables::Value,
 };
 
 /// A failure carries this much of the answer's body, bytes; the host drops particulars beyond 64 KiB.
 const FAILURE_BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// A message says this much of the server's own reason, bytes.
+const FAILURE_REASON_BYTES_MAX: usize = 500;
 
 /// The same bound for body and headers each once they are JSON, where a byte may have become six.
 const FAILURE_PART_BYTES_MAX: usize = 28 * 1024;
@@ -49,6 +53,29 @@ pub struct ResponseSettings {
     pub extract: Option<Pointer>,
     /// Whether a body that is neither JSON nor text is a result instead of a failure. Default: true.
     pub allow_binary: bool,
+    /// What a JSON body says when it is a failure, whatever the status: for servers that answer 200 to what they refuse.
+    #[schemars(with = "FailWhen")]
+    pub fail_when: Option<FailWhen>,
+}
+
+/// By what an answer is known to be a failure.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub struct FailWhen {
+    /// The place in the body that is looked at, such as /ok or $.ok.
+    pub pointer: Pointer,
+    /// The answer is a failure if this is there.
+    #[schemars(extend("type" = ["string", "number", "boolean"]))]
+    pub equals: serde_json::Value,
+    /// Where the body has the reason as a code, text or a number. It becomes that of the failure.
+    #[serde(default)]
+    #[schemars(with = "Pointer")]
+    pub code: Option<Pointer>,
+    /// Where the body has the reason in words.
+    #[serde(default)]
+    #[schemars(with = "Pointer")]
+    pub message: Option<Pointer>,
 }
 
 impl Default for ResponseSettings {
@@ -60,6 +87,7 @@ impl Default for ResponseSettings {
             read_as: As::Auto,
             extract: None,
             allow_binary: true,
+            fail_when: None,
         }
     }
 }
@@ -119,7 +147,13 @@ impl ResponseSettings {
                 "the server answered {what}, which response.allow_binary refuses"
             )));
         }
-        Ok(content)
+        match self.fail_when.as_ref().zip(content.json()).and_then(|(when, json)| when.failure(json)) {
+            Some(failure) => {
+                let details = details_of(status, headers, body.to_vec());
+                Err(Failure::Upstream(UpstreamFailure { details: Some(details), ..failure }))
+            }
+            None => Ok(content),
+        }
     }
 
     /// The lowest status that is a failure, where no set is given.
@@ -156,6 +190,37 @@ impl ResponseSettings {
         let Some(bytes_max) = self.max_bytes else { return Ok(response.take_body()?) };
         response.take_body_within(bytes_max)?.ok_or_else(|| too_long(bytes_max))
     }
+}
+
+impl FailWhen {
+    /// The failure that a JSON body is, if it is one.
+    fn failure(&self, json: &str) -> Option<UpstreamFailure> {
+        let found: serde_json::Value = serde_json::from_str(self.pointer.find(json)?).ok()?;
+        if found != self.equals {
+            return None;
+        }
+        let said = |place: &Option<Pointer>| match Value::of(place.as_ref()?.find(json)?) {
+            Value::Text(text) if !text.is_empty() => Some(text.into_owned()),
+            _ => None,
+        };
+        let (code, message) = (said(&self.code), said(&self.message));
+        let why = match (&code, &message) {
+            (Some(code), Some(message)) => format!("{code}: {message}"),
+            (Some(why), None) | (None, Some(why)) => why.clone(),
+            (None, None) => format!("{} is {}", self.pointer, self.equals),
+        };
+        Some(UpstreamFailure {
+            code,
+            message: format!("the server refused: {}", clipped(&why)),
+            details: None,
+            retryable: false,
+        })
+    }
+}
+
+/// As much of a reason as a message holds.
+fn clipped(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(FAILURE_REASON_BYTES_MAX)).unwrap_or_default()
 }
 
 /// The failure of an answer beyond `max_bytes`.
@@ -210,6 +275,11 @@ fn details(response: &mut Response) -> String {
             break;
         }
     }
+    details_of(response.status, &response.headers, body)
+}
+
+/// The same, of a body that was read.
+fn details_of(status: u16, headers: &Headers, mut body: Vec<u8>) -> String {
     let cut = body.len() > FAILURE_BODY_BYTES_MAX;
     body.truncate(FAILURE_BODY_BYTES_MAX);
     if cut
@@ -218,17 +288,17 @@ fn details(response: &mut Response) -> String {
     {
         body.truncate(error.valid_up_to());
     }
-    let mut headers = String::new();
-    answer::push_headers(&mut headers, &response.headers);
+    let mut shown_headers = String::new();
+    answer::push_headers(&mut shown_headers, headers);
     let mut shown = String::new();
-    Content::of(&response.headers, &body).push(&mut shown);
+    Content::of(headers, &body).push(&mut shown);
     let bounded = |text: String, instead: &str| {
         if text.len() <= FAILURE_PART_BYTES_MAX { text } else { instead.to_owned() }
     };
     format!(
         "{{\"status_code\":{},\"headers\":{},\"body\":{},\"truncated\":{cut}}}",
-        response.status,
-        bounded(headers, "{}"),
+        status,
+        bounded(shown_headers, "{}"),
         bounded(shown, "null")
     )
 }

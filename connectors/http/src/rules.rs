@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 /// A path without what a URL cannot begin with or hold, and without an opening that begins no `{name}`.
-pub(crate) const PATH: &str = r"^(?!//|@)([^{\\#\x00-\x1f\x7f]|\{[A-Za-z0-9_.-]+\})*$";
+pub(crate) const PATH: &str = r"^(?!//|@)([^{\\#\x00-\x1f\x7f]|\{\+?[A-Za-z0-9_.-]+\})*$";
 
 /// What each type of pagination needs, and what it has no use for.
 pub(crate) fn of_pagination() -> Vec<Value> {

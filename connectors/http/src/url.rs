@@ -8,8 +8,9 @@
 //!
 //! `https://x/api/v1` and `/users` are `https://x/api/v1/users`. A `{name}` in the path is the input's field
 //! `path.name`, else `name`, else what the names between its dots lead to: text, a number or a boolean, with all but
-//! unreserved characters (RFC 3986 section 2.3) percent-encoded, so that it stays one segment. Query parameters come
-//! from the base, the path and `query`; a later one replaces an earlier of its name.
+//! unreserved characters (RFC 3986 section 2.3) percent-encoded, so that it stays one segment. `{+name}` keeps `/` too, for
+//! what is itself a path, such as the key of an object; none of its segments can be `.` or `..`, and the path does not begin with `//`.
+//! Query parameters come from the base, the path and `query`; a later one replaces an earlier of its name.
 //!
 //! Invariant: the result begins with scheme and authority of the base, letter by letter, and then `/`.
 
@@ -155,7 +156,8 @@ fn fill(template: &str, variables: &Variables<'_>, place: Place) -> Result<Strin
         let name = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
         let (variable, after) = after
             .split_once('}')
-            .filter(|(variable, _)| !variable.is_empty() && variable.bytes().all(name))
+            .map(|(variable, after)| (Variable::of(variable), after))
+            .filter(|(variable, _)| !variable.name.is_empty() && variable.name.bytes().all(name))
             .ok_or_else(|| {
                 let template = template.escape_debug();
                 Failure::InvalidConfig(format!(
@@ -163,15 +165,16 @@ fn fill(template: &str, variables: &Variables<'_>, place: Place) -> Result<Strin
                 ))
             })?;
         push_literal(&mut filled, literal);
-        let value = value_of(variable, variables)?;
+        let value = value_of(variable.name, variables)?;
         filled_in = true;
         if value.is_empty() && place == Place::Path {
             // An empty segment would name another resource, such as the list instead of one of its members.
             return Err(Failure::InvalidInput(format!(
-                "'{variable}' is empty, and the action's path needs it"
+                "'{}' is empty, and the action's path needs it",
+                variable.name
             )));
         }
-        push_encoded(&mut filled, &value);
+        push_where(&mut filled, &value, |b| is_unreserved(b) || variable.is_path && b == b'/');
         rest = after;
     }
     push_literal(&mut filled, rest);
@@ -181,6 +184,20 @@ fn fill(template: &str, variables: &Variables<'_>, place: Place) -> Result<Strin
         )));
     }
     Ok(filled)
+}
+
+/// What stands between braces: `name`, or `+name` (RFC 6570 section 3.2.3, but for the other reserved characters, which could
+/// end the path).
+struct Variable<'t> {
+    name: &'t str,
+    is_path: bool,
+}
+
+impl<'t> Variable<'t> {
+    fn of(text: &'t str) -> Self {
+        let name = text.strip_prefix('+').unwrap_or(text);
+        Self { name, is_path: name.len() < text.len() }
+    }
 }
 
 fn value_of<'a>(name: &str, variables: &Variables<'a>) -> Result<Cow<'a, str>, Failure> {
@@ -261,7 +278,11 @@ fn encoded(text: &str) -> String {
 
 /// Appends `text` with all but unreserved characters encoded.
 fn push_encoded(out: &mut String, text: &str) {
-    push_where(out, text, |b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
+    push_where(out, text, is_unreserved);
+}
+
+fn is_unreserved(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"-._~".contains(&b)
 }
 
 /// Appends what the author of the configuration wrote, encoding only what a URL cannot hold.

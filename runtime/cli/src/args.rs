@@ -474,9 +474,12 @@ pub(crate) enum Connector {
         /// A host function the connector asks for and may use; may be given several times
         #[arg(long, value_name = "CAPABILITY", value_parser = capability)]
         grant: Vec<Capability>,
-        /// Replace a template even if stored connections, with their secrets, will go to other hosts
+        /// Replace a connector even if stored connections, with their secrets, will go to other hosts
         #[arg(long)]
         allow_new_hosts: bool,
+        /// Replace a connector even if stored actions will no longer work
+        #[arg(long)]
+        force: bool,
     },
     /// Remove an installed connector that no connection uses
     Remove {

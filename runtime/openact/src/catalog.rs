@@ -22,7 +22,8 @@ use serde_json::Value;
 
 use crate::{
     OpenAct, Shared,
-    template::{self, Kind, NewHosts},
+    replace::{self, Replacing},
+    template::{self, Kind},
 };
 
 /// See the module.
@@ -179,6 +180,20 @@ impl Catalog {
         Ok(found)
     }
 
+    /// The installed templates that extend `name`, each with its text.
+    pub(crate) async fn templates_over(
+        &self,
+        openact: &Shared,
+        name: &ConnectorName,
+    ) -> Result<Vec<(String, Template)>> {
+        let mut found = Vec::new();
+        for record in openact.store.list_connectors().await? {
+            let bytes = openact.store.connector_bytes(&record.name).await?.unwrap_or_default();
+            found.extend(replace::extending(&bytes, name));
+        }
+        Ok(found)
+    }
+
     async fn unknown(&self, openact: &Shared, name: &ConnectorName) -> Error {
         let error = Error::not_found(format!("there is no connector '{name}'"));
         let names = self.names(openact).await.unwrap_or_default();
@@ -232,12 +247,12 @@ impl OpenAct {
         Kind::component(Arc::new(connector)).info(ConnectorSource::File)
     }
 
-    /// Installs a component file, or a template's (`.yaml`). `hosts` is for a template alone.
+    /// Installs a component file, or a template's (`.yaml`).
     pub async fn install_connector_file(
         &self,
         path: &Path,
         grants: Vec<Capability>,
-        hosts: NewHosts,
+        replacing: Replacing,
     ) -> Result<ConnectorInfo> {
         if template::is_template_file(path) {
             if !grants.is_empty() {
@@ -246,15 +261,26 @@ impl OpenAct {
                 ));
             }
             let text = template::read_file(path)?;
-            return self.install_template(&path.display().to_string(), &text, hosts).await;
+            return self.install_template(&path.display().to_string(), &text, replacing).await;
         }
-        self.install_connector(read_component(path)?, grants)
+        self.replace_connector(read_component(path)?, grants, replacing)
             .await
             .map_err(|error| error.context(path.display()))
     }
 
-    /// Checks a component and keeps it in the store, in place of an earlier one of the same name.
+    /// Checks a component and keeps it in the store, in place of an earlier one of the same name. Refused if that would harm
+    /// what is stored; [`OpenAct::replace_connector`] can be told to do it all the same.
     pub async fn install_connector(&self, bytes: Vec<u8>, grants: Vec<Capability>) -> Result<ConnectorInfo> {
+        self.replace_connector(bytes, grants, Replacing::default()).await
+    }
+
+    /// The same, with what is allowed of it.
+    pub async fn replace_connector(
+        &self,
+        bytes: Vec<u8>,
+        grants: Vec<Capability>,
+        replacing: Replacing,
+    ) -> Result<ConnectorInfo> {
         let bytes = Bytes::from(bytes);
         let connector = self.0.engine.load(bytes.clone()).await?;
         let manifest = connector.manifest();
@@ -267,6 +293,10 @@ impl OpenAct {
                 )));
             }
         }
+        let connector = Arc::new(connector);
+        let kind = Arc::new(Kind::component(connector.clone()));
+        replace::refuse_harm(&self.0, &kind, replacing).await?;
+        let manifest = connector.manifest();
         let record = ConnectorRecord {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
@@ -277,19 +307,15 @@ impl OpenAct {
         };
         self.0.store.install_connector(&record, &bytes).await?;
         self.0.forget_connectors();
-        Kind::component(Arc::new(connector)).info(ConnectorSource::Installed)
+        kind.info(ConnectorSource::Installed)
     }
 
     /// Removes an installed connector; refused while a connection uses it or a template extends it.
     pub async fn remove_connector(&self, name: &ConnectorName) -> Result<()> {
         refuse_bundled_name(name)?;
-        for record in self.0.store.list_connectors().await? {
-            let bytes = self.0.store.connector_bytes(&record.name).await?.unwrap_or_default();
-            let text = (!bytes.starts_with(COMPONENT)).then(|| std::str::from_utf8(&bytes).ok()).flatten();
-            if text.and_then(Template::extends_of).as_ref() == Some(name) {
-                return Err(Error::conflict(format!("the template '{}' extends '{name}'", record.name))
-                    .hint(format!("remove it first: openact connector remove {}", record.name)));
-            }
+        if let Some((_, template)) = self.0.catalog.templates_over(&self.0, name).await?.first() {
+            return Err(Error::conflict(format!("the template '{}' extends '{name}'", template.name))
+                .hint(format!("remove it first: openact connector remove {}", template.name)));
         }
         if !self.0.store.remove_connector(name).await? {
             return Err(self.0.catalog.unknown(&self.0, name).await);

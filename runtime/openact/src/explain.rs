@@ -5,6 +5,7 @@
 //! connection, no token endpoint, no vault. Explaining leaves no run record.
 
 mod settings;
+mod words;
 
 use std::sync::Arc;
 
@@ -21,8 +22,8 @@ use openact_core::{
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 
-use self::settings::Sources;
 pub use self::settings::{Setting, SettingOrigin};
+use self::{settings::Sources, words::Words};
 use crate::{OpenAct, Request, Shared, execute, prepared::Prepared};
 
 /// What [`OpenAct::explain`] has found out.
@@ -113,11 +114,17 @@ impl OpenAct {
             }
             (_, input) => Some(input.unwrap_or_else(|| json!({}))),
         };
-        let (action, connection) = records(&self.0, &prepared).await?;
+        let (action, connection, words) = records(&self.0, &prepared).await?;
         let manifest = prepared.connector.manifest();
         let shown = input.as_ref().unwrap_or(&Value::Null);
-        let sources =
-            Sources { action: &action, connection: &connection, manifest, input: shown, timeout: None };
+        let sources = Sources {
+            action: &action,
+            connection: &connection,
+            manifest,
+            input: shown,
+            timeout: None,
+            words,
+        };
         let configuration = settings::settings(&sources)?;
         let credential = credential(&self.0, &prepared).await;
         let access = &prepared.access;
@@ -180,11 +187,17 @@ async fn prepared_for(
     })
 }
 
-async fn records(openact: &Shared, prepared: &Prepared) -> Result<(ActionRecord, ConnectionRecord)> {
+/// The records as the component has them, and whose words of a template they are.
+async fn records(
+    openact: &Shared,
+    prepared: &Prepared,
+) -> Result<(ActionRecord, ConnectionRecord, Option<Words>)> {
     let gone = || Error::not_found(format!("{} was deleted meanwhile", prepared.action.short()));
     let action = openact.store.get_action(&prepared.action).await?.ok_or_else(gone)?;
     let connection = openact.store.get_connection(&prepared.connection).await?.ok_or_else(gone)?;
-    prepared.kind.expand(action, connection)
+    let words = Words::of(&prepared.kind, &action.config, &connection.config);
+    let (action, connection) = prepared.kind.expand(action, connection)?;
+    Ok((action, connection, words))
 }
 
 /// Kind and binding of the credential, and what is wrong with it as far as that can be told from here.
@@ -234,13 +247,14 @@ pub(crate) async fn described(
         result: Option<&'a RawValue>,
         configuration: Vec<Setting>,
     }
-    let (action, connection) = records(openact, prepared).await?;
+    let (action, connection, words) = records(openact, prepared).await?;
     let configuration = settings::settings(&Sources {
         action: &action,
         connection: &connection,
         manifest: prepared.connector.manifest(),
         input: &request.input,
         timeout: request.timeout,
+        words,
     })?;
     let mut by_host = match serde_json::from_str(said.get()) {
         Ok(Value::Object(mut said)) if said.get("dry_run") == Some(&Value::Bool(true)) => {

@@ -15,9 +15,7 @@ use std::{
 };
 
 use openact_config::{Context, Document, Format, SecretsMode};
-use openact_core::{
-    ConnectorName, Error, ErrorCode, Name, Result, Tenant, limits::PLANS_MAX, manifest::Manifest,
-};
+use openact_core::{ConnectorName, Error, ErrorCode, JsonObject, Name, Result, Tenant, limits::PLANS_MAX};
 use openact_store::Kind;
 
 use crate::{
@@ -25,6 +23,7 @@ use crate::{
     plan::{ChangeStatus, Key, Plan, Planned, plan},
     prune,
     sync::{self, Sources, SyncOptions},
+    template,
 };
 
 /// How an import treats what is already stored.
@@ -150,13 +149,19 @@ impl OpenAct {
     pub(crate) async fn read(&self, files: &[File<'_>], secrets: SecretsMode) -> Result<(Document, Origins)> {
         refuse_twice(files)?;
         let connectors = self.0.catalog.names(&self.0).await?;
-        let mut manifests: HashMap<ConnectorName, Arc<Manifest>> = HashMap::new();
+        let mut kinds: HashMap<ConnectorName, Arc<template::Kind>> = HashMap::new();
         for name in &connectors {
-            manifests.insert(name.clone(), self.0.catalog.connector(&self.0, name).await?.manifest().clone());
+            kinds.insert(name.clone(), self.0.catalog.connector(&self.0, name).await?);
         }
-        let (env, manifest) =
-            (|name: &str| (self.0.env)(name), |name: &ConnectorName| manifests.get(name).cloned());
-        let context = Context { env: &env, manifest: &manifest, connectors: &connectors, secrets };
+        let (env, manifest) = (
+            |name: &str| (self.0.env)(name),
+            |name: &ConnectorName| Some(kinds.get(name)?.manifest().clone()),
+        );
+        let made_of = |name: &ConnectorName, config: &JsonObject| {
+            kinds.get(name).map_or(Ok(()), |kind| kind.check_connection(config))
+        };
+        let context =
+            Context { env: &env, manifest: &manifest, connectors: &connectors, secrets, made_of: &made_of };
         let (mut whole, mut origins) = (Document::default(), Origins::new());
         let mut wrong = Vec::new();
         for (index, file) in files.iter().enumerate() {
@@ -218,7 +223,7 @@ impl OpenAct {
             plans += 1;
             match self.0.store.apply(changes).await {
                 Ok(()) => {
-                    self.0.snapshot.clear();
+                    self.0.forget_prepared();
                     return Ok(plan);
                 }
                 Err(error) if error.code == ErrorCode::Conflict && error.retryable() && plans < PLANS_MAX => {

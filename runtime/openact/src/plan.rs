@@ -3,6 +3,9 @@
 //! What is stored is read in a few statements, however long the files are. Invariant: a plan is of one state of the store,
 //! and is applied to that state or not at all: [`ChangeSet::planned_at`] says which.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt,

@@ -4,36 +4,33 @@
 //! Invariant: everything after that knows components alone, so that a template can do nothing that a configuration by hand
 //! could not.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use openact_config::template::{Base, Bases, Template};
 use openact_core::{
-    ConnectorName, Error, Result, Timestamp,
+    ConnectorName, Error, ErrorCode, JsonObject, Result, Timestamp,
     action::ActionRecord,
     connection::{ConnectionParts, ConnectionRecord, connection_schema},
     limits::TEMPLATE_BYTES_MAX,
     manifest::{ComponentDigest, Manifest},
     policy::Origin,
-    schema::Schema,
+    schema::{Schema, SchemaView},
+    secret::visit_secrets,
 };
 use openact_engine::Connector;
 use openact_store::{ConnectorRecord, connectors::digest_of};
+use serde_json::Value;
 use url::Url;
 
 use crate::{
     ConnectorInfo, ConnectorSource, OpenAct, Shared,
     catalog::{refuse_bundled_name, unreadable},
+    replace::{self, Replacing},
 };
-
-/// What becomes of a template under whose name connections are stored that it would lead to other hosts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NewHosts {
-    /// It is refused: it would be sent the secrets that were given to another one.
-    #[default]
-    Refuse,
-    /// It takes the place of the earlier one.
-    Allow,
-}
 
 /// See the module.
 pub(crate) struct Kind {
@@ -41,18 +38,20 @@ pub(crate) struct Kind {
     manifest: Arc<Manifest>,
     digest: ComponentDigest,
     template: Option<Template>,
+    base_schema: OnceLock<(Value, Schema)>,
 }
 
 impl Kind {
     pub(crate) fn component(component: Arc<Connector>) -> Self {
         let (manifest, digest) = (component.manifest().clone(), component.digest());
-        Self { component, manifest, digest, template: None }
+        Self { component, manifest, digest, template: None, base_schema: OnceLock::new() }
     }
 
     /// The template in `text`, which was checked before, over the component that it extends.
     pub(crate) fn template(text: &str, template: Template, component: Arc<Connector>) -> Result<Self> {
         let manifest = Arc::new(template.manifest(component.manifest())?);
-        Ok(Self { component, manifest, digest: digest_of(text.as_bytes()), template: Some(template) })
+        let digest = digest_of(text.as_bytes());
+        Ok(Self { component, manifest, digest, template: Some(template), base_schema: OnceLock::new() })
     }
 
     pub(crate) fn is_template(&self) -> bool {
@@ -67,10 +66,8 @@ impl Kind {
     /// A connection as the component has it.
     pub(crate) fn expand_connection(&self, mut record: ConnectionRecord) -> Result<ConnectionRecord> {
         if let Some(template) = &self.template {
-            let base = self.component.manifest();
-            let expanded = template.expand_connection(&record.config, base);
+            let expanded = self.expanded(template, &record.config);
             record.config = expanded.map_err(|error| error.context(record.trn.short()))?;
-            self.check(&record)?;
         }
         Ok(record)
     }
@@ -82,35 +79,57 @@ impl Kind {
         mut connection: ConnectionRecord,
     ) -> Result<(ActionRecord, ConnectionRecord)> {
         if let Some(template) = &self.template {
-            let expanded = template
-                .expand(&action.config, &connection.config, self.component.manifest())
-                .map_err(|error| error.context(connection.trn.short()))?;
+            let expanded = || {
+                // One that the template has no longer is missed here, by the name its user knows.
+                self.manifest.operation(action.config.get("operation").and_then(Value::as_str))?;
+                self.expanded(template, &connection.config)?;
+                template.expand(&action.config, &connection.config, self.component.manifest())
+            };
+            let expanded = expanded().map_err(|error| error.context(action.trn.short()))?;
             (action.config, connection.config) = (expanded.action, expanded.connection);
-            self.check(&connection)?;
         }
         Ok((action, connection))
     }
 
+    /// Fails if the template makes nothing of a connection that its component can use. What its component says itself was
+    /// checked before.
+    pub(crate) fn check_connection(&self, config: &JsonObject) -> Result<()> {
+        let Some(template) = &self.template else { return Ok(()) };
+        let expanded = self.expanded(template, config)?;
+        ConnectionParts::of(&expanded, self.component.manifest()).map(drop)
+    }
+
     /// A parameter is checked when it is read; what the template makes of it only here.
-    fn check(&self, record: &ConnectionRecord) -> Result<()> {
+    fn expanded(&self, template: &Template, config: &JsonObject) -> Result<JsonObject> {
         let base = self.component.manifest();
-        let mut config = record.config.clone();
+        let expanded = template.expand_connection(config, base)?;
+        let (schema, check) = self.base_schema()?;
+        let mut plain = expanded.clone();
+        visit_secrets(&mut plain, &SchemaView::new(schema), &mut |_, value| *value = "secret".into());
+        let what = format!("what the template '{}' makes of this", self.manifest.name);
+        check.check(&plain.into(), ErrorCode::InvalidConfig, &what)?;
+        Ok(expanded)
+    }
+
+    /// Of a connection of the component, compiled once for all connections of this kind.
+    fn base_schema(&self) -> Result<&(Value, Schema)> {
+        if let Some(known) = self.base_schema.get() {
+            return Ok(known);
+        }
+        let base = self.component.manifest();
         let schema = connection_schema(base);
-        openact_core::secret::visit_secrets(
-            &mut config,
-            &openact_core::schema::SchemaView::new(&schema),
-            &mut |_, value| *value = "secret".into(),
-        );
-        Schema::compile(&schema, &format!("the connection schema of connector '{}'", base.name))?.check(
-            &config.into(),
-            openact_core::ErrorCode::InvalidConfig,
-            &format!("what the template '{}' makes of {}", self.manifest.name, record.trn.short()),
-        )
+        let check = Schema::compile(&schema, &format!("the connection schema of connector '{}'", base.name))?;
+        Ok(self.base_schema.get_or_init(|| (schema, check)))
+    }
+
+    /// The template's own operations and connection, to tell its words from its user's.
+    pub(crate) fn as_template(&self) -> Option<&Template> {
+        self.template.as_ref()
     }
 
     /// The connector and the origins that a connection leads to, those of tokens included, after the one its credential
     /// goes to; none if it cannot be used.
-    fn leads_to(&self, record: &ConnectionRecord) -> Option<(ConnectorName, Vec<String>)> {
+    pub(crate) fn leads_to(&self, record: &ConnectionRecord) -> Option<(ConnectorName, Vec<String>)> {
         let base = self.component.manifest();
         let expanded = self.expand_connection(record.clone()).ok()?;
         let first = ConnectionParts::of(&expanded.config, base).ok()?.credential_origin;
@@ -138,13 +157,16 @@ impl Kind {
 
 impl OpenAct {
     /// Checks a template and keeps it in the store, in place of an earlier one of the same name. `name` stands for the file
-    /// in messages. Refused if stored connections would send what they hold to other hosts, unless that is allowed.
-    pub async fn install_template(&self, name: &str, text: &str, hosts: NewHosts) -> Result<ConnectorInfo> {
-        let kind = read(&self.0, name, text).await?;
+    /// in messages. Refused if that would harm what is stored, unless it is allowed.
+    pub async fn install_template(
+        &self,
+        name: &str,
+        text: &str,
+        replacing: Replacing,
+    ) -> Result<ConnectorInfo> {
+        let kind = Arc::new(read(&self.0, name, text).await?);
         refuse_bundled_name(&kind.manifest.name)?;
-        if hosts == NewHosts::Refuse {
-            self.refuse_new_hosts(&kind).await?;
-        }
+        replace::refuse_harm(&self.0, &kind, replacing).await?;
         let record = ConnectorRecord {
             name: kind.manifest.name.clone(),
             version: kind.manifest.version.clone(),
@@ -158,31 +180,30 @@ impl OpenAct {
         kind.info(ConnectorSource::Installed)
     }
 
-    /// What a connection holds was given to the hosts of the template as it was then.
-    async fn refuse_new_hosts(&self, new: &Kind) -> Result<()> {
-        let name = &new.manifest.name;
-        let records = self.0.store.connections_of(name).await?;
-        if records.is_empty() {
-            return Ok(());
+    /// By what a connection is who it is: the `type` of its authorization, which may be its template's, `auth_ref`, or `none`.
+    /// Of a connection that its template makes nothing of, `unknown`.
+    pub async fn credential_kind(&self, record: &ConnectionRecord) -> String {
+        fn said(config: &JsonObject) -> Option<String> {
+            let own = config.get("authorization").and_then(|section| section.get("type")?.as_str());
+            let stored = config.get("auth_ref").filter(|reference| reference.is_string());
+            own.or(stored.map(|_| "auth_ref")).map(str::to_owned)
         }
-        let old = self.0.catalog.connector(&self.0, name).await.ok();
-        for record in records {
-            let Some(after) = new.leads_to(&record) else { continue };
-            let before = old.as_ref().and_then(|old| old.leads_to(&record));
-            if before.as_ref() == Some(&after) {
-                continue;
-            }
-            let (before, after) =
-                (before.map_or_else(|| "nowhere".to_owned(), |to| listed(&to)), listed(&after));
-            return Err(Error::conflict(format!(
-                "{} leads to {before}; with this template in place of the earlier '{name}' it and its secrets would go to \
-                 {after}",
-                record.trn.short()
-            ))
-            .hint("give the template another name, or allow it with --allow-new-hosts")
-            .details(serde_json::json!({ "connection": record.trn.to_string(), "old": before, "new": after })));
+        if let Some(own) = said(&record.config) {
+            return own;
         }
-        Ok(())
+        let is_bundled =
+            openact_bundled::CONNECTORS.iter().any(|own| own.name == record.trn.connector.as_str());
+        let expanded = match is_bundled {
+            true => Ok(record.clone()),
+            false => match self.0.catalog.connector(&self.0, &record.trn.connector).await {
+                Ok(kind) => kind.expand_connection(record.clone()),
+                Err(error) => Err(error),
+            },
+        };
+        match expanded {
+            Ok(record) => said(&record.config).unwrap_or_else(|| "none".to_owned()),
+            Err(_) => "unknown".to_owned(),
+        }
     }
 }
 
@@ -190,10 +211,6 @@ impl OpenAct {
 fn origin(url: &str) -> String {
     let origin = Url::parse(url).ok().as_ref().and_then(Origin::of);
     origin.map_or_else(|| url.to_owned(), |origin| origin.to_string())
-}
-
-fn listed((base, origins): &(ConnectorName, Vec<String>)) -> String {
-    format!("{} (by {base})", if origins.is_empty() { "no URL".to_owned() } else { origins.join(", ") })
 }
 
 /// Reads and checks a template; everything that is wrong with it is in the error.
@@ -204,7 +221,7 @@ pub(crate) async fn read(openact: &Shared, file: &str, text: &str) -> Result<Kin
         match openact.catalog.connector(openact, &name).await {
             Ok(kind) if kind.is_template() => is_template = true,
             Ok(kind) => component = Some(kind.component.clone()),
-            Err(error) if error.code == openact_core::ErrorCode::NotFound => {}
+            Err(error) if error.code == ErrorCode::NotFound => {}
             Err(error) => return Err(error),
         }
     }

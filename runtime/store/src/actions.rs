@@ -72,6 +72,15 @@ impl Store {
         rows.into_iter().map(ActionRow::record).collect()
     }
 
+    /// Every version of the actions of a connector, of every tenant.
+    pub async fn actions_of(&self, connector: &ConnectorName) -> Result<Vec<ActionRecord>> {
+        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+        query.push(" WHERE connector = ").push_bind(connector.to_string()).push(" ORDER BY trn");
+        let rows: Vec<ActionRow> =
+            query.build_query_as().fetch_all(&self.0.readers).await.map_err(self.failed("read actions"))?;
+        rows.into_iter().map(ActionRow::record).collect()
+    }
+
     /// Deletes one version; says whether there was one.
     pub async fn delete_action(&self, trn: &ActionTrn) -> Result<bool> {
         let mut tx = self.begin_change().await?;

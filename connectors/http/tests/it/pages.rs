@@ -442,3 +442,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_page_that_says_it_is_a_failure_is_named_with_its_reason() {
+    let host = pages(&[r#"{"ok":true,"items":[1],"next":"n"}"#, r#"{"ok":false,"error":"expired"}"#]);
+    let action = json!({
+        "response": {"fail_when": {"pointer": "/ok", "equals": false, "code": "/error"}},
+        "pagination": {"type": "cursor", "items": "/items", "cursor": "/next"},
+    });
+    let Err(Failure::Upstream(failure)) = call(action, json!({}), &host) else { panic!() };
+    assert_eq!(failure.code.as_deref(), Some("expired"));
+    assert!(failure.message.contains("page 2") && failure.message.contains("expired"), "{failure:?}");
+}

@@ -153,3 +153,45 @@ proptest! {
         prop_assert_eq!(result["headers"].as_object().unwrap().len(), 3);
     }
 }
+
+fn asked(response: Value, status: u16, answer: &str) -> Result<Value, Failure> {
+    let host = FakeHost::new().respond(status, &[("content-type", "application/json")], answer.as_bytes());
+    call(json!({"response": response}), json!({}), &host)
+}
+
+#[test]
+fn an_answer_that_says_it_is_a_failure_is_one() {
+    let when =
+        json!({"fail_when": {"pointer": "/ok", "equals": false, "code": "$.error", "message": "/why"}});
+    for (answer, code, message) in [
+        (r#"{"ok":false,"error":"not_found"}"#, Some("not_found"), "the server refused: not_found"),
+        (r#"{"ok":false,"error":7,"why":"no"}"#, Some("7"), "the server refused: 7: no"),
+        (r#"{"ok":false,"error":{},"why":"no"}"#, None, "the server refused: no"),
+        (r#"{"ok": false , "error": ""}"#, None, "the server refused: /ok is false"),
+    ] {
+        let Err(Failure::Upstream(failure)) = asked(when.clone(), 200, answer) else { panic!("{answer}") };
+        assert_eq!((failure.code.as_deref(), failure.message.as_str()), (code, message));
+        assert!(!failure.retryable);
+        let details: Value = serde_json::from_str(&failure.details.unwrap()).unwrap();
+        assert_eq!(details["body"], serde_json::from_str::<Value>(answer).unwrap());
+        assert_eq!(details["status_code"], 200);
+    }
+    for answer in [r#"{"ok":true}"#, r#"{"ok":"false"}"#, r#"{"ok":null}"#, "{}", "[false]", "", "nonsense"] {
+        assert!(asked(when.clone(), 200, answer).is_ok(), "{answer}");
+    }
+    // A status counts first, and what is taken out of the answer last.
+    let mut all = when;
+    all["extract"] = "/data".into();
+    all["fail_on_status"] = true.into();
+    let refused = |status| match asked(all.clone(), status, r#"{"ok":false,"error":"e","data":1}"#) {
+        Err(Failure::Upstream(failure)) => failure.code.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((refused(200), refused(404)), ("e".into(), "404".into()));
+    let text = json!({"fail_when": {"pointer": "/status", "equals": "error"}});
+    assert!(asked(text, 200, r#"{"status":"error"}"#).is_err());
+    // However long its reason is.
+    let long = format!(r#"{{"ok":false,"error":"{}"}}"#, "ü".repeat(20_000));
+    let Err(Failure::Upstream(failure)) = asked(all, 200, &long) else { panic!() };
+    assert!(failure.message.len() < 600);
+}

@@ -60,11 +60,12 @@ fn what_each_type_of_pagination_needs_and_has_no_use_for() {
 #[test]
 fn a_path_that_cannot_be_one() {
     for path in [
-        "/{", "/{}", "/{a", "/a}{b", "/{{a}}", "/{a b}", "/{é}", "/?q={", "//x", "@x", "/a\\b", "/a#b", "/\n",
+        "/{", "/{}", "/{+}", "/{a+}", "/{++a}", "/{a", "/a}{b", "/{{a}}", "/{a b}", "/{é}", "/?q={", "//x",
+        "@x", "/a\\b", "/a#b", "/\n",
     ] {
         wrong(json!({"path": path}), "/path");
     }
-    for path in ["", "/", "/{a}/b", "users/{user.id}?q={a_b-c}&r=%7B", "/é|}", "/@x//y", "?a=b"] {
+    for path in ["", "/", "/{a}/b", "users/{user.id}?q={a_b-c}&r=%7B", "/{+a.b}", "/é|}", "/@x//y", "?a=b"] {
         assert!(schema().is_valid(&json!({"path": path})), "{path}");
     }
 }
@@ -74,6 +75,8 @@ fn a_response_that_contradicts_itself() {
     wrong(json!({"response": {"allowed_status": []}}), "/response/allowed_status");
     wrong(json!({"response": {"extract": "/a", "as": "bytes"}}), "/response/as");
     wrong(json!({"response": {"as": "xml"}}), "/response/as");
+    wrong(json!({"response": {"fail_when": {"pointer": "/ok"}}}), "/response/fail_when");
+    wrong(json!({"response": {"fail_when": {"pointer": "ok", "equals": 1}}}), "/response/fail_when/pointer");
     for response in [json!({"extract": "/a"}), json!({"extract": "/a", "as": "json"}), json!({"as": "bytes"})]
     {
         assert!(schema().is_valid(&json!({"response": response})), "{response}");

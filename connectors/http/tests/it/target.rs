@@ -72,6 +72,8 @@ fn a_path_that_aims_elsewhere_is_refused() {
         "/{",
         "/{a b}",
         "/{}",
+        "/{+}",
+        "/{a+}",
     ] {
         let failure = filled(path, json!({"a": "x"})).unwrap_err();
         assert!(matches!(failure, Failure::InvalidConfig(_)), "{path:?}: {failure:?}");
@@ -193,5 +195,22 @@ proptest! {
             prop_assert!(built.path().starts_with(base.path().trim_end_matches('/')), "{}", built);
             prop_assert_eq!((built.username(), built.password(), built.fragment()), ("", None, None));
         }
+    }
+}
+
+#[test]
+fn a_variable_that_is_a_path_keeps_its_slashes_and_leads_nowhere_else() {
+    for (path, value, expected) in [
+        ("/{+key}", "a b/c?d#e/%2e%2e/ü", "https://h/v1/a%20b/c%3Fd%23e/%252e%252e/%C3%BC"),
+        ("/{+key}", "folder/", "https://h/v1/folder/"),
+        ("/{+key}", "a//b", "https://h/v1/a//b"),
+        ("/x/{+key}/y/{key}", "a/b", "https://h/v1/x/a/b/y/a%2Fb"),
+        ("/x?of={+key}", "a/b&c", "https://h/v1/x?of=a/b%26c"),
+    ] {
+        assert_eq!(filled(path, json!({"key": value})).unwrap(), expected);
+    }
+    for value in ["", "..", "../x", "a/../../b", "a/./b", "/evil.example", "//evil.example/x", "a/.."] {
+        let failure = filled("/{+key}", json!({"key": value})).unwrap_err();
+        assert!(matches!(failure, Failure::InvalidInput(_)), "{value:?}: {failure:?}");
     }
 }

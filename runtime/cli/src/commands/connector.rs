@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use openact::{ConnectorInfo, ConnectorName, Error, NewHosts, OpenAct, Result};
+use openact::{ConnectorInfo, ConnectorName, Error, OpenAct, Replacing, Result};
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,9 +15,9 @@ pub(crate) async fn connector(app: &App, command: Connector) -> Result<Output> {
     match command {
         Connector::List => Ok(Output::List(list(app.openact().await?, None).await?)),
         Connector::Inspect { what } => inspect(app, &what).await.map(Output::Record),
-        Connector::Install { file, grant, allow_new_hosts } => {
-            let hosts = if allow_new_hosts { NewHosts::Allow } else { NewHosts::Refuse };
-            let info = app.openact().await?.install_connector_file(&file, grant, hosts).await?;
+        Connector::Install { file, grant, allow_new_hosts, force } => {
+            let replacing = Replacing { new_hosts: allow_new_hosts, broken_actions: force };
+            let info = app.openact().await?.install_connector_file(&file, grant, replacing).await?;
             let mut line =
                 format!("installed {} {} ({})\n", info.manifest.name, info.manifest.version, info.digest);
             if let Some(reaches) = info.reaches.as_ref().filter(|reaches| !reaches.is_empty()) {

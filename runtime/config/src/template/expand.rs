@@ -18,7 +18,10 @@ use openact_core::{
 };
 use serde_json::Value;
 
-use super::{Template, TemplateOperation, fill::Filler};
+use super::{
+    Template, TemplateOperation,
+    fill::{Filler, only},
+};
 
 /// The configuration of one action and its connection, as the base has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +78,22 @@ impl Template {
         Ok(Expanded { connection, action })
     }
 
+    /// What of an expanded connection is its user's word: what the connection says for the base, and the parameters that the
+    /// template hands through as they are.
+    pub fn words_of_user(&self, config: &JsonObject) -> JsonObject {
+        let is_parameter = |key: &String| self.parameters.iter().any(|parameter| parameter.name == *key);
+        let mut words = match handed_through(&Value::Object(self.connection.clone()), config) {
+            Some(Value::Object(words)) => words,
+            _ => JsonObject::new(),
+        };
+        if config.contains_key("authorization") || config.contains_key("auth_ref") {
+            words.shift_remove("authorization");
+        }
+        let own = config.iter().filter(|(key, _)| !is_parameter(key));
+        patch(&mut words, &normalized(&own.map(|(key, value)| (key.clone(), value.clone())).collect()));
+        words
+    }
+
     /// The template's operation that an action names; none if it names one of the base or none.
     pub fn operation_of(&self, action: &JsonObject) -> Option<&TemplateOperation> {
         let name = action.get("operation")?.as_str()?;
@@ -90,6 +109,24 @@ fn lay(connection: &mut JsonObject, over: &JsonObject, action_schema: &Value) {
     };
     merge(&mut defaults, &normalized(over), &SchemaView::new(action_schema));
     connection.insert("defaults".into(), Value::Object(defaults));
+}
+
+/// `value` with those texts alone that are one hole for which the connection has a value.
+fn handed_through(value: &Value, config: &JsonObject) -> Option<Value> {
+    match value {
+        Value::String(text) => {
+            let (name, _) = only(text)?;
+            config.get(name).filter(|value| !value.is_null()).cloned()
+        }
+        Value::Object(object) => {
+            let kept: JsonObject = object
+                .iter()
+                .filter_map(|(key, value)| Some((key.clone(), handed_through(value, config)?)))
+                .collect();
+            (!kept.is_empty()).then_some(Value::Object(kept))
+        }
+        _ => None,
+    }
 }
 
 fn patch(base: &mut JsonObject, over: &JsonObject) {

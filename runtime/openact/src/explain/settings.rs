@@ -26,6 +26,7 @@ use openact_core::{
 use serde::Serialize;
 use serde_json::Value;
 
+use super::words::Words;
 use crate::prepared::{effective_action, known_defaults, overrides};
 
 /// A schema refers to itself where values nest; below this depth there are no defaults.
@@ -52,6 +53,8 @@ pub enum SettingOrigin {
     Action,
     /// The caller.
     Input,
+    /// The template that the kind of the connection is.
+    Template,
     /// Nobody: it is built in, or the connector's schema says so.
     Default,
 }
@@ -62,6 +65,7 @@ impl fmt::Display for SettingOrigin {
             Self::Connection => "connection",
             Self::Action => "action",
             Self::Input => "input",
+            Self::Template => "template",
             Self::Default => "default",
         })
     }
@@ -76,6 +80,8 @@ pub(super) struct Sources<'a> {
     pub(super) input: &'a Value,
     /// The caller's deadline.
     pub(super) timeout: Option<Duration>,
+    /// If the records were written out by a template.
+    pub(super) words: Option<Words>,
 }
 
 type Layer<'a> = (SettingOrigin, &'a JsonObject);
@@ -89,6 +95,9 @@ pub(super) fn settings(sources: &Sources<'_>) -> Result<Vec<Setting>> {
     of_operation(sources, &connection, &action, operation, &mut found);
     of_connection(sources, &mut found);
     of_host(sources, &connection, &action, &mut found)?;
+    if let Some(words) = &sources.words {
+        words.tell_apart(operation, &mut found);
+    }
     Ok(found)
 }
 
@@ -264,7 +273,12 @@ fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
 
 /// Calls `visit` with each value that has none below it. A list of plain values is one, and so is a reference to a
 /// secret.
-fn leaves(value: &Value, is_whole: bool, path: &mut Vec<String>, visit: &mut dyn FnMut(&[String], &Value)) {
+pub(super) fn leaves(
+    value: &Value,
+    is_whole: bool,
+    path: &mut Vec<String>,
+    visit: &mut dyn FnMut(&[String], &Value),
+) {
     match value {
         Value::Object(object) if !is_whole && !object.is_empty() && SecretRef::from_json(value).is_none() => {
             for (key, value) in object {
@@ -326,7 +340,7 @@ fn schema_defaults(root: &Value, value: Option<&Value>, path: &mut Vec<String>, 
 }
 
 /// Names with dots between them; in quotes where a name is not plain.
-fn written(path: &[String]) -> String {
+pub(super) fn written(path: &[String]) -> String {
     let is_plain = |name: &str| {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'$'))
     };
@@ -385,9 +399,15 @@ mod tests {
         };
         let input = json!({"code": "hunter2"});
         let (manifest, input) = (&manifest, &input);
-        let found =
-            settings(&Sources { action: &action, connection: &connection, manifest, input, timeout: None })
-                .unwrap();
+        let found = settings(&Sources {
+            action: &action,
+            connection: &connection,
+            manifest,
+            input,
+            timeout: None,
+            words: None,
+        })
+        .unwrap();
         assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
         let said: Vec<String> =
             found.iter().map(|s| format!("{} {} {}", s.path, s.value, s.origin)).collect();
