@@ -38,6 +38,7 @@ mod policy;
 mod private;
 mod proxy;
 mod readme;
+mod redis;
 mod reference;
 mod reload;
 mod retry;

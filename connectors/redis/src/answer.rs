@@ -196,12 +196,12 @@ impl ServerError {
             "WRONGPASS" => {
                 Failure::Unauthenticated(format!("the server refused the login: {}", self.message))
             }
+            // It has just been started, and is as good as not there.
+            "LOADING" => Failure::Network(format!("the server is not ready: {}", self.message)),
             code => {
                 // Answers to a command that was not run, and may be soon.
-                let retryable = matches!(
-                    code,
-                    "LOADING" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "NOREPLICAS"
-                );
+                let retryable =
+                    matches!(code, "BUSY" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "NOREPLICAS");
                 Failure::Upstream(UpstreamFailure {
                     code: self.code,
                     message: self.message,

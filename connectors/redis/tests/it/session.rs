@@ -258,7 +258,7 @@ fn a_script_is_sent_where_it_is_not_known() {
 #[test]
 fn errors_that_pass_say_so() {
     for (answer, retryable) in
-        [("-LOADING x\r\n", true), ("-TRYAGAIN x\r\n", true), ("-OOM x\r\n", false), ("-oops\r\n", false)]
+        [("-BUSY x\r\n", true), ("-TRYAGAIN x\r\n", true), ("-OOM x\r\n", false), ("-oops\r\n", false)]
     {
         let host = FakeHost::new().socket(resumed(&[&["GET", "k"]], answer.as_bytes()));
         match value(&host) {
@@ -283,5 +283,5 @@ fn check_says_as_whom_and_what_was_reached() {
         FakeHost::new().socket(resumed(&[&["PING"], &["HELLO"]], b"+PONG\r\n-ERR unknown command\r\n"));
     assert_eq!(check::<Redis>(&connection(), &host), Ok(json!({"user": "default", "database": 0})));
     let host = FakeHost::new().socket(resumed(&[&["PING"], &["HELLO"]], b"-LOADING x\r\n-LOADING x\r\n"));
-    assert!(matches!(check::<Redis>(&connection(), &host), Err(Failure::Upstream(_))));
+    assert!(matches!(check::<Redis>(&connection(), &host), Err(Failure::Network(_))));
 }
