@@ -37,6 +37,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     )
 }
 
+/// Of an action: a value, and the connection's name and version.
+type Over = (u8, (u8, u32));
+
 /// Every version of a record that there is, and the highest that there ever was.
 #[derive(Clone, Debug)]
 struct History<C> {
@@ -77,8 +80,7 @@ impl<C: PartialEq> History<C> {
 #[derive(Clone, Debug, Default)]
 struct Model {
     connections: BTreeMap<u8, History<(u8, u8)>>,
-    /// A value, and the connection's name and version.
-    actions: BTreeMap<u8, History<(u8, (u8, u32))>>,
+    actions: BTreeMap<u8, History<Over>>,
 }
 
 impl Model {
@@ -220,7 +222,7 @@ async fn assert_holds(store: &Store, tenant: &Tenant, model: &Model) {
     let filter = ActionFilter { latest_only: true, ..Default::default() };
     let latest: Vec<String> =
         store.find_actions(tenant, &filter).await.unwrap().iter().map(|record| record.trn.short()).collect();
-    let newest = |(name, history): (&u8, &History<(u8, (u8, u32))>)| {
+    let newest = |(name, history): (&u8, &History<Over>)| {
         history.versions.keys().next_back().map(|version| format!("http/a{name}@v{version}"))
     };
     assert_eq!(latest, model.actions.iter().filter_map(newest).collect::<Vec<_>>());
