@@ -113,6 +113,10 @@ async fn every_recipe_does_what_it_says() {
     let mut ran = 0;
     for entry in fs::read_dir(folder()).unwrap() {
         let file = entry.unwrap().path();
+        // The pages of connectors, whose commands would need their servers.
+        if file.is_dir() {
+            continue;
+        }
         let page = fs::read_to_string(&file).unwrap();
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         for (title, blocks) in sections(&page) {
