@@ -63,19 +63,6 @@ pub(crate) fn take_apart(walk: &mut Walk<'_>, config: &mut JsonObject, view: &Sc
 
 /// The fields that `url` stands for.
 fn fields_of(url: &str, rule: &Value, view: &SchemaView<'_>) -> Result<JsonObject, Mistake> {
-    let mut fields = JsonObject::new();
-    let field = |part: &str| rule.get(part).and_then(Value::as_str);
-    let mut set = |field: Option<&str>, part: &str, text: &str| {
-        let field =
-            field.ok_or_else(|| (format!("holds a {part}, which this connector does not take"), None))?;
-        let text = decoded(text, part)?;
-        let value = typed(&text, view.property(field).as_ref());
-        fields.insert(
-            field.to_owned(),
-            value.ok_or_else(|| (format!("holds a {part} that is not a number"), None))?,
-        );
-        Ok::<(), Mistake>(())
-    };
     let schemes = rule.get("schemes").and_then(Value::as_object);
     let (scheme, rest) =
         url.split_once("://").ok_or_else(|| ("has no scheme".into(), Some(expected(schemes))))?;
@@ -89,44 +76,78 @@ fn fields_of(url: &str, rule: &Value, view: &SchemaView<'_>) -> Result<JsonObjec
     if rest.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(("holds white space".into(), Some("write it percent-encoded: %20 for a space".into())));
     }
-    let (rest, fragment) =
-        rest.split_once('#').map_or((rest, None), |(rest, fragment)| (rest, Some(fragment)));
-    if fragment.is_some() {
+    if rest.contains('#') {
         return Err(("holds a '#'".into(), Some("in a password write it percent-encoded: %23".into())));
     }
-    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, query)| (rest, query));
-    let (authority, path) = rest.split_once('/').map_or((rest, ""), |(authority, path)| (authority, path));
-    let (login, hosts) = authority.rsplit_once('@').map_or(("", authority), |(login, hosts)| (login, hosts));
-    let (user, password) = login.split_once(':').map_or((login, ""), |(user, password)| (user, password));
+    let mut fields = Fields { rule, view, found: JsonObject::new() };
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
     for (part, text) in [("user", user), ("password", password), ("path", path)] {
         if !text.is_empty() {
-            set(field(part), part, text)?;
+            fields.part(part, text)?;
         }
     }
-    let parameters = rule.get("query").and_then(Value::as_object);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        fields.parameter(pair)?;
+    }
+    fields.hosts(hosts)?;
+    for (name, value) in of_scheme.as_object().into_iter().flatten() {
+        // What the URL says itself is more particular.
+        fields.found.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    Ok(fields.found)
+}
+
+/// The fields found so far, by the connector's rule.
+struct Fields<'a> {
+    rule: &'a Value,
+    view: &'a SchemaView<'a>,
+    found: JsonObject,
+}
+
+impl Fields<'_> {
+    fn part(&mut self, part: &str, text: &str) -> Result<(), Mistake> {
+        let field = self.rule.get(part).and_then(Value::as_str);
+        let field =
+            field.ok_or_else(|| (format!("holds a {part}, which this connector does not take"), None))?;
+        self.set(field, part, text)
+    }
+
+    fn set(&mut self, field: &str, part: &str, text: &str) -> Result<(), Mistake> {
+        let value = typed(&decoded(text, part)?, self.view.property(field).as_ref());
+        let value = value.ok_or_else(|| (format!("holds a {part} that is not a number"), None))?;
+        self.found.insert(field.to_owned(), value);
+        Ok(())
+    }
+
+    fn parameter(&mut self, pair: &str) -> Result<(), Mistake> {
+        let parameters = self.rule.get("query").and_then(Value::as_object);
         let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
         let name = decoded(name, "parameter")?;
-        let known = || parameters.into_iter().flat_map(JsonObject::keys).map(String::as_str);
-        let to = parameters.and_then(|known| known.get(&name)).and_then(Value::as_str).ok_or_else(|| {
-            let meant =
-                nearest(&name, known()).map_or(String::new(), |near| format!("; did you mean '{near}'?"));
-            let list: Vec<&str> = known().collect();
-            (
-                format!("has the parameter '{}', which is not known{meant}", shown(&name)),
-                Some(format!("one of {}", list.join(", "))),
-            )
-        })?;
-        set(Some(to), "parameter", text)?;
+        let field =
+            parameters.and_then(|known| known.get(&name)).and_then(Value::as_str).ok_or_else(|| {
+                let known: Vec<&str> =
+                    parameters.into_iter().flat_map(JsonObject::keys).map(String::as_str).collect();
+                let meant = nearest(&name, known.iter().copied());
+                let meant = meant.map_or(String::new(), |near| format!("; did you mean '{near}'?"));
+                let message = format!("has the parameter '{}', which is not known{meant}", shown(&name));
+                (message, Some(format!("one of {}", known.join(", "))))
+            })?;
+        self.set(field, "parameter", text)
     }
-    if let Some(list) = field("hosts") {
-        let hosts: Vec<Value> =
-            hosts.split(',').filter(|host| !host.is_empty()).map(|host| json!(host)).collect();
-        if hosts.is_empty() {
-            return Err(("names no host".into(), None));
+
+    fn hosts(&mut self, hosts: &str) -> Result<(), Mistake> {
+        if let Some(field) = self.rule.get("hosts").and_then(Value::as_str) {
+            let list: Vec<Value> =
+                hosts.split(',').filter(|host| !host.is_empty()).map(|host| json!(host)).collect();
+            if list.is_empty() {
+                return Err(("names no host".into(), None));
+            }
+            self.found.insert(field.to_owned(), list.into());
+            return Ok(());
         }
-        fields.insert(list.to_owned(), hosts.into());
-    } else {
         let (host, port) = match hosts.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, port),
             _ => (hosts, ""),
@@ -134,17 +155,9 @@ fn fields_of(url: &str, rule: &Value, view: &SchemaView<'_>) -> Result<JsonObjec
         if host.is_empty() {
             return Err(("names no host".into(), None));
         }
-        let plain = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        set(field("host"), "host", plain)?;
-        if !port.is_empty() {
-            set(field("port"), "port", port)?;
-        }
+        self.part("host", host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host))?;
+        if port.is_empty() { Ok(()) } else { self.part("port", port) }
     }
-    for (name, value) in of_scheme.as_object().into_iter().flatten() {
-        // What the URL says itself is more particular.
-        fields.entry(name.clone()).or_insert_with(|| value.clone());
-    }
-    Ok(fields)
 }
 
 fn expected(schemes: Option<&JsonObject>) -> String {

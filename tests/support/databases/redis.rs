@@ -67,8 +67,19 @@ impl Redis {
             move |port| move || listens(port) && listens(tls_port),
         );
         let redis = Self { server, tls_port };
-        wait_for("redis", || redis.cli_as(Self::USER, By::Plain, &["ping"]));
+        redis.wait();
         redis
+    }
+
+    /// Starts it again on its ports, and waits until it has read what it kept.
+    pub fn start(&self) {
+        self.server.start();
+        self.wait();
+    }
+
+    /// While it reads what it kept, it listens and answers an error.
+    fn wait(&self) {
+        wait_for("redis", || self.cli_as(Self::USER, By::Plain, &["ping"]));
     }
 
     /// What redis-cli prints for this command as the default user, raw.

@@ -21,8 +21,12 @@ struct Exchange {
 
 const NONCE: &str = "fyko+d2lbbFgONRv9qkxdawL";
 
-fn exchanges() -> Vec<Exchange> {
-    vec![
+fn exchanges() -> impl Iterator<Item = Exchange> {
+    of_rfcs().into_iter().chain(of_servers())
+}
+
+fn of_rfcs() -> [Exchange; 2] {
+    [
         // RFC 5802 section 5.
         Exchange {
             mechanism: "SCRAM-SHA-1",
@@ -47,6 +51,11 @@ fn exchanges() -> Vec<Exchange> {
             client_final: "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
             server_final: "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
         },
+    ]
+}
+
+fn of_servers() -> [Exchange; 4] {
+    [
         // PostgreSQL, plain text.
         Exchange {
             mechanism: "SCRAM-SHA-256",
