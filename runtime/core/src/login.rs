@@ -82,13 +82,21 @@ pub enum Answer {
 /// A message of a protocol with the password in it.
 pub struct Frame {
     bytes: Zeroizing<Vec<u8>>,
-    echo: Echo,
+    echo: Option<Echo>,
 }
 
 impl Frame {
-    /// `bytes` as they go to the socket, with `password` somewhere in them.
-    pub fn new(bytes: Zeroizing<Vec<u8>>, password: &SecretString) -> Self {
-        Self { bytes, echo: Echo::of(password) }
+    /// `bytes` as they go to the socket, with the password somewhere in them.
+    pub fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self { bytes, echo: None }
+    }
+
+    /// To a server that may not take it for a login, and repeat it. One whose answer begins with one of `taken` took it for
+    /// that, and what else it says is no echo, though it may hold a password that is a common word.
+    #[must_use]
+    pub fn may_be_repeated(mut self, password: &SecretString, taken: &'static [&'static [u8]]) -> Self {
+        self.echo = Some(Echo::of(password, taken));
+        self
     }
 
     /// What to write.
@@ -101,8 +109,8 @@ impl Frame {
         vec![0; self.bytes.len()]
     }
 
-    /// What is to hear everything that arrives until the guest has read and written again.
-    pub fn into_echo(self) -> Echo {
+    /// What is to hear everything that arrives until the guest has read and written again, if anything is.
+    pub fn into_echo(self) -> Option<Echo> {
         self.echo
     }
 }
@@ -113,21 +121,26 @@ pub struct Echo {
     /// The password's beginning, as error messages cut long arguments short. Empty if it is too short to tell.
     needle: Zeroizing<Vec<u8>>,
     tail: Zeroizing<Vec<u8>>,
+    /// Beginnings of answers that are none; empty once something arrived.
+    taken: &'static [&'static [u8]],
 }
 
 impl Echo {
     const NEEDLE_BYTES_MAX: usize = 32;
 
-    fn of(password: &SecretString) -> Self {
+    fn of(password: &SecretString, taken: &'static [&'static [u8]]) -> Self {
         let bytes = password.expose_secret().as_bytes();
         let bytes = if bytes.len() < REDACTED_BYTES_MIN { &[] } else { bytes };
         let needle = bytes.iter().copied().take(Self::NEEDLE_BYTES_MAX).collect();
-        Self { needle: Zeroizing::new(needle), tail: Zeroizing::default() }
+        Self { needle: Zeroizing::new(needle), tail: Zeroizing::default(), taken }
     }
 
     /// Whether the password is in what arrived so far, of which `arrived` is the latest. Asked of what the network
     /// brings, not of the piece that a guest asks for: before any of it is handed over.
     pub fn is_in(&mut self, arrived: &[u8]) -> bool {
+        if std::mem::take(&mut self.taken).iter().any(|taken| arrived.starts_with(taken)) {
+            self.needle.clear();
+        }
         if self.needle.is_empty() {
             return false;
         }
@@ -168,7 +181,8 @@ mod tests {
     use super::*;
 
     fn frame(password: &str) -> Frame {
-        Frame::new(Zeroizing::new(format!("AUTH {password}").into_bytes()), &password.into())
+        let bytes = Zeroizing::new(format!("AUTH {password}").into_bytes());
+        Frame::new(bytes).may_be_repeated(&password.into(), &[b"+OK\r\n", b"-WRONGPASS "])
     }
 
     #[test]
@@ -180,7 +194,7 @@ mod tests {
             shown(&frame),
             shown(&Answer::Bytes(b"hunter2".to_vec())),
             shown(&Answer::Write(frame)),
-            shown(&Echo::of(&"hunter2".into())),
+            shown(&Echo::of(&"hunter2".into(), &[])),
         ] {
             assert!(!text.contains("hunter2") && !text.contains(bytes.trim_matches(['[', ']'])), "{text}");
         }
@@ -195,7 +209,7 @@ mod tests {
     fn c2_a_password_that_comes_back_is_found_across_pieces() {
         let password = "correct horse battery staple and more than thirty-two bytes";
         let heard = |password: &str, pieces: &[&str]| {
-            let mut echo = frame(password).into_echo();
+            let mut echo = frame(password).into_echo().unwrap();
             pieces.iter().any(|piece| echo.is_in(piece.as_bytes()))
         };
         assert!(heard("hunter2", &["-ERR unknown command 'AUTH', with args beginning with: 'hunter2'\r\n"]));
@@ -203,6 +217,11 @@ mod tests {
         assert!(heard("hunter2", &["hunter2"]));
         assert!(heard(password, &["beginning with: 'correct horse battery staple and"]));
         assert!(!heard("hunter2", &["-WRONGPASS hunter", " 2", "hunter1 unter2"]));
+        // A server that took it for a login says what it says.
+        assert!(!heard("master", &["+OK\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"]));
+        assert!(!heard("password", &["-WRONGPASS invalid username-password pair"]));
+        assert!(heard("password", &["-ERR unknown command, with args 'password'"]));
+        assert!(heard("master", &["-ERR x\r\n", "+OK\r\n master"]), "only the first answer counts");
         assert!(!heard("hunt", &["too short to tell: hunt"]));
         assert!(!heard("", &["", "x"]));
     }

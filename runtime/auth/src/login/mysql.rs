@@ -161,7 +161,7 @@ impl Cleartext {
         bytes.extend_from_slice(&[a, b, c, self.sequence]);
         bytes.extend_from_slice(password);
         bytes.push(0);
-        Ok(Frame::new(bytes, &self.password))
+        Ok(Frame::new(bytes))
     }
 }
 

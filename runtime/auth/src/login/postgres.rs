@@ -65,7 +65,7 @@ impl Cleartext {
         bytes.extend_from_slice(&length.to_be_bytes());
         bytes.extend_from_slice(password);
         bytes.push(0);
-        Ok(Frame::new(bytes, &self.password))
+        Ok(Frame::new(bytes))
     }
 }
 

@@ -48,9 +48,12 @@ impl Auth {
             bytes.extend_from_slice(part.as_bytes());
             bytes.extend_from_slice(b"\r\n");
         }
-        Frame::new(bytes, &self.password)
+        Frame::new(bytes).may_be_repeated(&self.password, TAKEN)
     }
 }
+
+/// How Redis answers a login: `AUTH` is done, `HELLO` answers a map or a list, and the password is wrong.
+const TAKEN: &[&[u8]] = &[b"+OK\r\n", b"%", b"*", b"-WRONGPASS "];
 
 impl Quick for Auth {
     fn answer(&mut self, challenge: &[u8], heard: Heard<'_>) -> Result<Answer> {

@@ -224,7 +224,7 @@ impl Socket {
     pub(crate) async fn write_frame(&mut self, frame: Frame) -> Result<()> {
         Kept::keep(&mut self.heard.written, &frame.placeholder(), &mut self.heard.is_cut);
         self.send(frame.bytes()).await?;
-        self.echo = Some((frame.into_echo(), false));
+        self.echo = frame.into_echo().map(|echo| (echo, false));
         Ok(())
     }
 
@@ -329,10 +329,11 @@ impl Traffic {
     }
 
     /// When streams stop waiting: before the call's own end, so that a connector can still ask the other system to stop,
-    /// and say what happened.
+    /// and say what happened. That, which begins later, has until the end.
     fn soft_deadline(&self) -> Instant {
         let grace = (self.limits.wall() / 10).min(SOCKET_GRACE_MAX);
-        self.deadline.checked_sub(grace).unwrap_or(self.deadline)
+        let soft = self.deadline.checked_sub(grace).filter(|soft| Instant::now() < *soft);
+        soft.unwrap_or(self.deadline)
     }
 
     /// A turn under the connection's rate limit.
