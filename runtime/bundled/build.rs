@@ -7,7 +7,12 @@ use std::{path::Path, process::ExitCode};
 use build_guests::Guest;
 
 /// Package and file name of every bundled connector; `src/lib.rs` lists the files.
-const CONNECTORS: &[(&str, &str)] = &[("openact-http", "http"), ("openact-redis", "redis")];
+const CONNECTORS: &[(&str, &str)] = &[
+    ("openact-http", "http"),
+    ("openact-postgres", "postgres"),
+    ("openact-redis", "redis"),
+    ("openact-mysql", "mysql"),
+];
 
 fn main() -> ExitCode {
     build_guests::end(build())

@@ -251,7 +251,7 @@ fn described(jobs: &[&Job<'_>]) -> Result<Json, Failure> {
         Ok(format!("{{\"statement\":{statement},\"values\":{},\"read_only\":{read_only}}}", values.as_str()))
     });
     let statements: Vec<String> = statements.collect::<Result<_, Failure>>()?;
-    Ok(Json::from_text(format!("{{\"dry_run\":true,\"statements\":[{}]}}", statements.join(","))))
+    Ok(Json::from_text(format!("{{\"statements\":[{}]}}", statements.join(","))))
 }
 
 /// The protocol ends a text with a zero byte.

@@ -10,7 +10,7 @@
 //! Invariant: a server that began SCRAM has proved that it knows the password before anything else is sent to it.
 
 use openact_connector::{Failure, HostError, Login, Stream};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     config::Tls,
@@ -83,12 +83,12 @@ fn prove(session: &mut Session<'_>, user: &str, encrypted: bool) -> Result<(), F
     match asked(session)? {
         Asked::Nothing => return Ok(()),
         Asked::Password => {
-            let mut login = login(session, "postgres-cleartext", user)?;
+            let mut login = login(session, "postgres-cleartext", &json!({}))?;
             // The host has written it; there is nothing to send.
             login.step(b"")?;
         }
         Asked::Md5(salt) => {
-            let mut login = login(session, "postgres-md5", user)?;
+            let mut login = login(session, "postgres-md5", &json!({"user": user}))?;
             let mut answer = login.step(&salt)?;
             answer.push(0);
             wire::password(session.stream.write_buf(), &answer);
@@ -111,7 +111,7 @@ fn scram(session: &mut Session<'_>, offered: &[Vec<u8>], encrypted: bool) -> Res
         Failure::Unsupported("the server offers no way of login that is known here (SCRAM-SHA-256)".into())
     })?;
     // The server takes the user from the start-up.
-    let mut login = login(session, mechanism, "")?;
+    let mut login = login(session, mechanism, &json!({"user": ""}))?;
     let first = login.step(b"")?;
     wire::sasl_first(session.stream.write_buf(), mechanism, &first);
     session.stream.flush_harmless()?;
@@ -128,8 +128,8 @@ fn scram(session: &mut Session<'_>, offered: &[Vec<u8>], encrypted: bool) -> Res
     Ok(())
 }
 
-fn login(session: &mut Session<'_>, mechanism: &str, user: &str) -> Result<Box<dyn Login>, Failure> {
-    session.stream.login(mechanism, &json!({"user": user})).map_err(|error| match error {
+fn login(session: &mut Session<'_>, mechanism: &str, parameters: &Value) -> Result<Box<dyn Login>, Failure> {
+    session.stream.login(mechanism, parameters).map_err(|error| match error {
         HostError::NotFound(_) => {
             Failure::Unauthenticated("the server asks for a password, and the connection has none".into())
         }

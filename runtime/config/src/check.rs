@@ -398,7 +398,7 @@ fn in_clear(walk: &Walk<'_>, config: &JsonObject) -> Vec<String> {
 fn take_parameters(walk: &mut Walk<'_>, host: &JsonObject, config: &mut JsonObject) {
     let named = |item: &Value| item.get("name").is_some_and(Value::is_string);
     let own = config.get("parameters").and_then(Value::as_array).filter(|list| list.iter().all(named));
-    let own = own.filter(|list| !list.is_empty()).cloned().map(Value::Array);
+    let own = own.filter(|list| !list.is_empty()).map(|list| Value::Array(list.iter().map(needed).collect()));
     let Some(Value::Array(list)) = host.get("parameters").or(own.as_ref()) else {
         return;
     };
@@ -412,6 +412,17 @@ fn take_parameters(walk: &mut Walk<'_>, host: &JsonObject, config: &mut JsonObje
             Err(error) => walk.report("/parameters", error.message.clone(), None),
         }
     }
+}
+
+/// A connector's own parameter has to be given unless it says otherwise or has a default.
+fn needed(parameter: &Value) -> Value {
+    let mut parameter = parameter.clone();
+    if let Some(fields) = parameter.as_object_mut()
+        && !fields.contains_key("default")
+    {
+        fields.entry("required").or_insert(Value::Bool(true));
+    }
+    parameter
 }
 
 fn check_input_schema(walk: &mut Walk<'_>, pointer: &str, schema: Option<&Value>, label: &str) {
