@@ -446,3 +446,27 @@ async fn attacks_at_once_end_each_by_its_own_error() {
     }
     works(&openact).await;
 }
+
+#[tokio::test]
+async fn s3_items_that_the_caller_takes_are_no_host_calls() {
+    let text = config("puppet", json!({"limits": {"host_calls": 20}}), json!({"play": {}}));
+    let builder = memory(&[]).connector_bytes(guest("puppet")).config_text(text, Format::Json);
+    let openact = builder.build().await.unwrap();
+    let hex: String = ["E1"; 50].join("\n").bytes().map(|byte| format!("{byte:02x}")).collect();
+    let mut streamed = request("puppet/play", json!({"script": hex}));
+    let (sender, mut items) = tokio::sync::mpsc::channel(1);
+    streamed.items = Some(sender);
+    let counted = tokio::spawn(async move {
+        let mut count = 0;
+        while items.recv().await.is_some() {
+            count += 1;
+        }
+        count
+    });
+    let Execution { result, run } = openact.execute(streamed).await;
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!((run.unwrap().usage.items, counted.await.unwrap()), (50, 50));
+    // Nobody takes these: each is a host call like another.
+    let (error, _) = failure(&openact, "puppet/play", json!({"script": hex})).await;
+    assert_eq!(limit(&error), Some("host_calls"));
+}

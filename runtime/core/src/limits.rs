@@ -32,7 +32,8 @@ pub struct CallLimits {
     pub cpu_ms: u64,
     /// From start to result, milliseconds, waiting for other systems included.
     pub wall_ms: u64,
-    /// Calls of host functions, WASI's included. Bounds work the host does that fuel and epochs do not see.
+    /// Calls of host functions, WASI's included, but for items that the caller took. Bounds work the host does that fuel
+    /// and epochs do not see.
     pub host_calls: u64,
     /// Length of the result, bytes. It is held in memory and handed to a person or a model.
     pub output_bytes: u64,

@@ -80,8 +80,11 @@ pub struct Usage {
     pub memory_bytes: u64,
     /// Guest time, milliseconds, counted in ticks.
     pub cpu_ms: u64,
-    /// Calls of host functions.
+    /// Calls of host functions, but for those that streamed an item.
     pub host_calls: u64,
+    /// Items streamed.
+    #[serde(default)]
+    pub items: u64,
     /// Uses of them that had no more room in the record.
     #[serde(default)]
     pub host_calls_unrecorded: u64,

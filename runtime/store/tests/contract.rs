@@ -142,6 +142,7 @@ fn run(action: &str) -> RunRecord {
             memory_bytes: 1,
             cpu_ms: 2,
             host_calls: 3,
+            items: 5,
             host_calls_unrecorded: 4,
             request_bytes: 4,
             response_bytes: 5,

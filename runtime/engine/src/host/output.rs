@@ -22,6 +22,11 @@ impl output::Host for HostView<'_> {
                 Some(items) => hand_over(item, self.0.limits.output_bytes, &items).await,
             },
         };
+        if emitted.is_ok() {
+            // Whoever takes them bounds them, by taking them: a million rows are one call of a person who wants them.
+            self.0.usage.host_calls -= 1;
+            self.0.usage.items += 1;
+        }
         Ok(emitted.map_err(|error| self.refuse(error)))
     }
 }
