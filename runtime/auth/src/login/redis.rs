@@ -52,8 +52,9 @@ impl Auth {
     }
 }
 
-/// How Redis answers a login: `AUTH` is done, `HELLO` answers a map or a list, and the password is wrong.
-const TAKEN: &[&[u8]] = &[b"+OK\r\n", b"%", b"*", b"-WRONGPASS "];
+/// How Redis answers a login: `AUTH` is done, `HELLO 3` answers a map, and the password is wrong. A frame that is repeated whole begins with
+/// `*`.
+const TAKEN: &[&[u8]] = &[b"+OK\r\n", b"%", b"-WRONGPASS "];
 
 impl Quick for Auth {
     fn answer(&mut self, challenge: &[u8], heard: Heard<'_>) -> Result<Answer> {
