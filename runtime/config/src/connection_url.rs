@@ -189,8 +189,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        ConnectionDraft,
-        fixture::{mistakes, read},
+        ConnectionDraft, Format, SecretsMode,
+        fixture::{env, mistakes, read, read_in},
     };
 
     fn file(fields: &str) -> String {
@@ -218,6 +218,9 @@ mod tests {
         let sealed: Vec<&str> = draft.secrets.iter().map(|secret| secret.value.expose_secret()).collect();
         assert_eq!(sealed, ["p/w:1"]);
 
+        let text = file("url: '${DATABASE_URL}'");
+        let read = read_in(&text, Format::Yaml, SecretsMode::Reference, &env).unwrap();
+        assert_eq!(read.connections[0].config["host"], "db.example.com", "there is no other way to read it");
         let draft = connection("url: '${DATABASE_URL}', port: 1");
         assert_eq!((draft.config.get("port"), draft.secrets.len()), (Some(&json!(1)), 1));
         let draft = connection("url: 'postgress://[::1]'");

@@ -49,7 +49,7 @@ pub(crate) fn manifest(name: &str) -> Manifest {
             ("password".into(), json!({"type": "string", "writeOnly": true})),
             ("database".into(), text.clone()),
             ("tls".into(), json!({"enum": ["prefer", "require"]})),
-            ("url".into(), json!({"type": "string", "x-url": {
+            ("url".into(), json!({"type": "string", "writeOnly": true, "x-url": {
                 "schemes": {"postgres": {}, "postgress": {"tls": "require"}},
                 "host": "host", "port": "port", "user": "user", "password": "password", "path": "database",
                 "query": {"sslmode": "tls"},

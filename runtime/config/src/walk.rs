@@ -219,7 +219,10 @@ impl<'a> Walk<'a> {
     }
 
     fn text(&mut self, text: String, view: Option<&SchemaView<'_>>, is_secret: bool, at: At<'_>) -> Value {
+        // A URL is taken apart when it is read; of its password alone nothing would be left to refer to.
+        let is_apart = view.is_some_and(|view| view.annotation("x-url").is_some());
         if is_secret
+            && !is_apart
             && self.context.secrets == SecretsMode::Reference
             && let Some(variable) = substitute::sole_variable(&text)
         {
