@@ -182,7 +182,8 @@ impl Policies {
                 "request_bytes": limits.request_bytes, "dry_run": self.limits.dry_run.unwrap_or(false),
             },
             "network": {
-                "allowed_hosts": network.allowed_hosts, "allow_private": network.allow_private,
+                "allowed_hosts": network.allowed_hosts, "allow_plaintext": network.allow_plaintext,
+                "allow_private": network.allow_private,
                 "tls": {"verify": network.tls.verify, "ca_only": network.tls.ca_only,
                     "min_version": match network.tls.min_version {
                         TlsVersion::V12 => "1.2",
