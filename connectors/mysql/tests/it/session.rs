@@ -303,3 +303,43 @@ fn a_dry_run_opens_nothing() {
     );
     assert!(host.opened().is_empty());
 }
+
+#[test]
+fn a_server_of_before_session_tracking() {
+    use crate::wire::capability::{DEPRECATE_EOF, SESSION_TRACK};
+    let eof = vec![0xfe, 0, 0, 2, 0];
+    let old = crate::PLAIN & !(DEPRECATE_EOF | SESSION_TRACK);
+    let prepared = answer(&[
+        vec![0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0],
+        bigint("?"),
+        eof.clone(),
+        bigint("x"),
+        eof.clone(),
+    ]);
+    let row = [&[0, 0][..], &7_u64.to_le_bytes()].concat();
+    let rows = answer(&[vec![1], bigint("x"), eof.clone(), row, eof]);
+    let settings = crate::settings("10001").replace(", session_track_schema = ON", "");
+    let ahead = [sql("SELECT CURRENT_ROLE()"), sql(&settings), command(22, b"SELECT ?")].concat();
+    // It knows no roles either, and so there is none to set back.
+    let no_roles = answer(&[error(1305, "FUNCTION CURRENT_ROLE does not exist")]);
+    let back = [command(31, b""), sql(&settings), command(2, b"app")].concat();
+    let script = |reset: Vec<u8>| {
+        Script::new()
+            .answer(crate::greeting("5.6.51", "mysql_native_password", old))
+            .login("mysql_native_password", &[(crate::NONCE, b"scramble")])
+            .expect_anything()
+            .answer(packet(2, &ok(IDLE)))
+            .expect(ahead.clone())
+            .answer([no_roles.clone(), answer(&[ok(IDLE)]), prepared.clone()].concat())
+            .expect([execute(1), back.clone()].concat())
+            .answer([rows.clone(), reset, answer(&[ok(IDLE)]).repeat(2)].concat())
+    };
+    script(answer(&[ok(IDLE)])).at_every_split(|host| {
+        assert_eq!(select(&host), Ok(one_row()));
+        assert_eq!((host.left().as_str(), host.parked().len()), ("", 1));
+    });
+    // Nor can it set a session back: that is closed.
+    let host = FakeHost::new().socket(script(answer(&[error(1047, "Unknown command")])));
+    assert_eq!(select(&host), Ok(one_row()));
+    assert!(host.parked().is_empty());
+}
