@@ -725,3 +725,17 @@ async fn the_command_checks_and_its_exit_code_sums_up() {
     let unknown = run(home.path(), &["check", "wrks"]).await;
     assert_eq!((unknown.status.code(), stdout(&unknown)), (Some(4), String::new()));
 }
+
+#[tokio::test]
+async fn what_a_connector_logs_in_with_is_named() {
+    let connection = json!({"host": "127.0.0.1", "port": 1, "password": "hunter2-canary"});
+    let text = config("wire", connection, json!({"play": {}}));
+    let builder = memory(&[]).connector_bytes(guest("wire")).config_text(text, Format::Json);
+    let openact = builder.build().await.unwrap();
+    let explained = openact.explain(&tenant(), "wire/play", None).await.unwrap().to_json();
+    let expected = json!({
+        "type": "login", "secrets": ["password"], "origin": "tcp://127.0.0.1:1", "path_prefix": null,
+    });
+    assert_eq!(explained["credential"], expected);
+    assert!(!explained.to_string().contains("hunter2"), "{explained}");
+}

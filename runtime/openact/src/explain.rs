@@ -206,6 +206,8 @@ async fn credential(openact: &Shared, prepared: &Prepared) -> Value {
     let text = |field: &str| parts.authorization.get(field).and_then(Value::as_str);
     let kind = match (&parts.auth_ref, text("type").unwrap_or("none")) {
         (Some(_), _) => "auth_ref",
+        // A connector logs in with what it cannot see.
+        (None, "none") if !parts.secrets.is_empty() => "login",
         (None, "none") => return Value::Null,
         (None, kind) => kind,
     };
@@ -215,11 +217,12 @@ async fn credential(openact: &Shared, prepared: &Prepared) -> Value {
     };
     let mut credential = json!({
         "type": kind,
-        "origin": parts.credential_origin.as_ref().map(ToString::to_string),
+        "origin": parts.credential_origin.as_ref().or(parts.origins.first()).map(ToString::to_string),
         "path_prefix": text("path_prefix"),
     });
     let more = [
         ("auth_ref", parts.auth_ref.as_ref().map(|reference| json!(reference))),
+        ("secrets", (kind == "login").then(|| parts.secrets.iter().map(|(name, _)| name.as_str()).collect())),
         ("error", error.map(|error| error.to_json())),
     ];
     if let Value::Object(credential) = &mut credential {

@@ -101,6 +101,9 @@ fn credential(credential: &Value) -> String {
     let text = |key: &str| credential.get(key).and_then(Value::as_str);
     let Some(kind) = text("type") else { return "\nCREDENTIAL\nnone\n".to_owned() };
     let mut line = format!("\nCREDENTIAL\n{kind}");
+    for name in credential.get("secrets").and_then(Value::as_array).into_iter().flatten() {
+        let _ = write!(line, " {}", clean(name.as_str().unwrap_or_default()));
+    }
     for (before, key) in [(" ", "auth_ref"), (", to ", "origin"), (", below ", "path_prefix")] {
         if let Some(value) = text(key) {
             let _ = write!(line, "{before}{}", clean(value));
