@@ -12,6 +12,7 @@ const CONNECTORS: &[(&str, &str)] = &[
     ("openact-postgres", "postgres"),
     ("openact-redis", "redis"),
     ("openact-mysql", "mysql"),
+    ("openact-mongodb", "mongodb"),
 ];
 
 fn main() -> ExitCode {

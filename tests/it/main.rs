@@ -34,6 +34,7 @@ mod legacy;
 mod load;
 mod logged;
 mod matrix;
+mod mongodb;
 mod mysql;
 mod policy;
 mod postgres;
