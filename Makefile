@@ -48,8 +48,8 @@ fuzz: setup ## each fuzz target for FUZZ_SECONDS=60; what is found is a file in 
 	    -verbosity=0 -print_final_stats=1 -artifact_prefix=$$here/ \
 	    $(FUZZ_DIR)/corpus/$$target tests/fuzz/corpus/$$target $$here || exit 1; done
 
-bench: setup ## the figures of README.md, as a table and in bench.json
-	cargo run --locked --profile dist -p openact-tests --bin bench
+bench: servers ## the figures of README.md, as a table and in bench.json
+	cargo run --locked --profile dist -p openact-tests --features bench --bin bench
 
 lint: fmt clippy doc deny ## what a change has to pass beside the tests
 
@@ -58,7 +58,7 @@ fmt: ## formatting, checked (to apply it: cargo fmt)
 	@for guests in $(GUESTS); do (set -x; cargo fmt --all --check --manifest-path $$guests/Cargo.toml) || exit 1; done
 
 clippy: setup ## clippy, warnings denied
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --features openact-tests/bench --all-targets -- -D warnings
 	cargo clippy --locked --workspace --all-targets --manifest-path connectors/Cargo.toml -- -D warnings
 	cd tests/guests && cargo clippy --locked --workspace $(WASM) -- -D warnings
 

@@ -13,7 +13,7 @@ use support::upstream::{Answer, Upstream};
 
 use crate::{
     figure::{Budget, Compare, Figure},
-    rounds::{Effort, median, median_us},
+    rounds::{Caller, Effort, median, median_us, saturate},
 };
 
 /// Calls in flight when throughput is measured.
@@ -55,23 +55,16 @@ pub(crate) async fn throughput(effort: Effort) -> Result<Figure> {
     for _ in 0..effort.rounds {
         // A store of its own each turn: closing it is how the records still waiting are counted in.
         let ours = Ours::new(&upstream).await?;
-        let (calls, elapsed) = saturate(effort.turn, {
-            let openact = ours.openact.clone();
-            move || call(openact.clone())
-        })
-        .await?;
+        let mut turn = saturate(effort.turn, ours.callers()).await?;
         let closing = Instant::now();
         ours.openact.close().await?;
         let closing = closing.elapsed();
-        let per_second = calls as f64 / (elapsed + closing).as_secs_f64();
-        shares.push(100.0 * closing.as_secs_f64() / (elapsed + closing).as_secs_f64());
+        turn.elapsed += closing;
+        shares.push(100.0 * closing.as_secs_f64() / turn.elapsed.as_secs_f64());
 
-        let (calls, elapsed) = saturate(effort.turn, {
-            let bare = bare.clone();
-            move || bare.clone().get()
-        })
-        .await?;
-        rounds.push((per_second, calls as f64 / elapsed.as_secs_f64()));
+        let bare = bare.clone();
+        let bare = saturate(effort.turn, vec![move || bare.clone().get(); TASKS]).await?;
+        rounds.push((turn.per_second(), bare.per_second()));
     }
     Ok(Figure {
         id: "B1",
@@ -128,12 +121,14 @@ impl Ours {
             first["status_code"] == 200 && first["body"]["login"] == "octocat",
             "the action answers {first}"
         );
-        saturate(Duration::from_millis(100), {
-            let openact = openact.clone();
-            move || call(openact.clone())
-        })
-        .await?;
-        Ok(Self { openact, _folder: folder })
+        let ours = Self { openact, _folder: folder };
+        saturate(Duration::from_millis(100), ours.callers()).await?;
+        Ok(ours)
+    }
+
+    fn callers(&self) -> Vec<impl Caller> {
+        let openact = self.openact.clone();
+        vec![move || call(openact.clone()); TASKS]
     }
 }
 
@@ -172,29 +167,4 @@ impl Bare {
         ensure!(response.bytes().await?.len() == BODY.len(), "the body is cut");
         Ok(())
     }
-}
-
-/// [`TASKS`] tasks that call one after another for `turn`: how many calls there were, and how long they took.
-async fn saturate<F>(turn: Duration, call: impl Fn() -> F + Clone + Send + 'static) -> Result<(u64, Duration)>
-where
-    F: Future<Output = Result<()>> + Send,
-{
-    let started = Instant::now();
-    let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..TASKS {
-        let call = call.clone();
-        tasks.spawn(async move {
-            let mut calls = 0;
-            while started.elapsed() < turn {
-                call().await?;
-                calls += 1;
-            }
-            anyhow::Ok(calls)
-        });
-    }
-    let mut calls = 0;
-    while let Some(done) = tasks.join_next().await {
-        calls += done??;
-    }
-    Ok((calls, started.elapsed()))
 }

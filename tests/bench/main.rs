@@ -11,6 +11,7 @@
 //! | B4 a cold process, against curl | [`process`] |
 //! | B5 many stored actions, against few | [`lookup`] |
 //! | B6 memory of calls in flight | [`memory`] |
+//! | B7 a row of PostgreSQL, B8 a value of Redis, and the same of MariaDB and MongoDB, against native drivers | [`databases`] |
 //! | B10 an import of many actions, against few | [`import`] |
 //!
 //! Invariant: the two sides of a figure take turns in one run, so that whatever slows the machine slows both. A
@@ -18,6 +19,8 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is a table")]
 #![expect(clippy::indexing_slicing, reason = "a table of known width, JSON, and rounds that are counted")]
 
+#[cfg(feature = "bench")]
+mod databases;
 mod figure;
 mod http;
 mod import;
@@ -36,7 +39,7 @@ use serde_json::{Value, json};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const ALL: [&str; 7] = ["B1", "B2", "B3", "B4", "B5", "B6", "B10"];
+const ALL: [&str; 11] = ["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "MySQL", "MongoDB", "B10"];
 
 const FILE: &str = "bench.json";
 
@@ -97,6 +100,18 @@ async fn measure(id: &'static str, effort: Effort) -> Result<Vec<Outcome>> {
         "B4" => vec![process::cold(effort).await?],
         "B5" => lookup::many_and_few(effort).await?.map(Outcome::Measured).into(),
         "B10" => import::per_thousand(effort).await?.map(Outcome::Measured).into(),
-        _ => one(memory::in_flight(effort).await?),
+        "B6" => one(memory::in_flight(effort).await?),
+        id => vec![database(id, effort).await?],
     })
+}
+
+#[cfg(feature = "bench")]
+async fn database(id: &'static str, effort: Effort) -> Result<Outcome> {
+    databases::throughput(id, effort).await.map(Outcome::Measured)
+}
+
+/// Their drivers are many crates, which who builds the tests has no use for.
+#[cfg(not(feature = "bench"))]
+async fn database(id: &'static str, _: Effort) -> Result<Outcome> {
+    Ok(Outcome::Skipped { id, what: "a database", why: "built without the feature `bench`".into() })
 }

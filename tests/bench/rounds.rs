@@ -50,3 +50,56 @@ where
     });
     timed.await?.map(median)
 }
+
+/// Who calls one after another; each has a task of its own.
+pub(crate) trait Caller: Send + 'static {
+    /// One call, whose answer is looked at.
+    fn call(&mut self) -> impl Future<Output = Result<()>> + Send;
+}
+
+impl<C, F> Caller for C
+where
+    C: FnMut() -> F + Send + 'static,
+    F: Future<Output = Result<()>> + Send,
+{
+    fn call(&mut self) -> impl Future<Output = Result<()>> + Send {
+        self()
+    }
+}
+
+/// What callers did in a turn.
+pub(crate) struct Saturated<C> {
+    pub(crate) calls: u64,
+    pub(crate) elapsed: Duration,
+    /// They, for another turn.
+    pub(crate) callers: Vec<C>,
+}
+
+impl<C> Saturated<C> {
+    pub(crate) fn per_second(&self) -> f64 {
+        self.calls as f64 / self.elapsed.as_secs_f64()
+    }
+}
+
+/// All of `callers` at once, for `turn`.
+pub(crate) async fn saturate<C: Caller>(turn: Duration, callers: Vec<C>) -> Result<Saturated<C>> {
+    let started = Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for mut caller in callers {
+        tasks.spawn(async move {
+            let mut calls = 0;
+            while started.elapsed() < turn {
+                caller.call().await?;
+                calls += 1;
+            }
+            anyhow::Ok((calls, caller))
+        });
+    }
+    let (mut calls, mut callers) = (0, Vec::new());
+    while let Some(done) = tasks.join_next().await {
+        let (done, caller) = done??;
+        calls += done;
+        callers.push(caller);
+    }
+    Ok(Saturated { calls, elapsed: started.elapsed(), callers })
+}
