@@ -33,11 +33,11 @@ const TOLD: &[(u8, &str)] = &[
 /// One text of the server's is cut to this many bytes; several fit into a failure's particulars.
 const TEXT_BYTES_MAX: usize = 4096;
 
-/// The failure that an error of the server's is.
+/// The failure that an error of the server's is; as an error where nothing follows it, for the server is going.
 pub fn of(fields: Fields<'_>) -> Result<Failure, Failure> {
     let (code, message, details) = parts(fields)?;
     Ok(match code.as_str() {
-        "57P01" | "57P02" | "57P03" => Failure::Network(message),
+        "57P01" | "57P02" | "57P03" => return Err(Failure::Network(message)),
         "57014" => Failure::Timeout(message),
         _ if code.starts_with("28") => Failure::Unauthenticated(message),
         _ => Failure::Upstream(UpstreamFailure {

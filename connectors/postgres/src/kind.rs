@@ -155,12 +155,31 @@ pub fn of(oid: u32, known: &Known) -> Option<(String, Kind)> {
         .or_else(|| (oid < OWN_MAX).then(|| (String::new(), Kind::One(Scalar::Text))))
 }
 
-/// Name, base, element, delimiter and base of the element of types that are not PostgreSQL's own. The schema is named
+/// What a type is made of in the end: domains may be of domains.
+macro_rules! root {
+    ($oid:literal) => {
+        concat!(
+            "(WITH RECURSIVE r(oid) AS (SELECT ",
+            $oid,
+            " UNION ALL SELECT d.typbasetype FROM r, pg_catalog.pg_type d \
+                WHERE d.oid OPERATOR(pg_catalog.=) r.oid AND d.typtype OPERATOR(pg_catalog.=) 'd') \
+            SELECT r.oid FROM r, pg_catalog.pg_type d \
+                WHERE d.oid OPERATOR(pg_catalog.=) r.oid AND d.typtype OPERATOR(pg_catalog.<>) 'd')"
+        )
+    };
+}
+
+/// Name, root, element, its delimiter, name and root, of types that are not PostgreSQL's own. The schema is named
 /// everywhere, so that no search path puts other things in place of these.
-pub const LOOK_UP: &str = "SELECT t.oid, t.typname, t.typbasetype, \
-    CASE WHEN t.typcategory OPERATOR(pg_catalog.=) 'A' THEN t.typelem ELSE 0 END, e.typdelim, e.typname, e.typbasetype \
-    FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_type e ON e.oid OPERATOR(pg_catalog.=) t.typelem \
-    WHERE t.oid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[])";
+pub const LOOK_UP: &str = concat!(
+    "SELECT t.oid, t.typname, b.oid, \
+        CASE WHEN b.typcategory OPERATOR(pg_catalog.=) 'A' THEN b.typelem ELSE 0 END, e.typdelim, e.typname, ",
+    root!("e.oid"),
+    " FROM pg_catalog.pg_type t JOIN pg_catalog.pg_type b ON b.oid OPERATOR(pg_catalog.=) ",
+    root!("t.oid"),
+    " LEFT JOIN pg_catalog.pg_type e ON e.oid OPERATOR(pg_catalog.=) b.typelem \
+        WHERE t.oid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[])",
+);
 
 /// What a row of [`LOOK_UP`] says, into `known`.
 pub fn learn(known: &mut Known, row: &[Option<String>]) -> Option<()> {

@@ -179,11 +179,7 @@ fn one(connection: &Connection, job: &Job<'_>, host: &dyn Host) -> Result<Json, 
         if !job.kept {
             session.taint();
         }
-        let done = query::run(session, job, &mut rows)?;
-        if !job.kept {
-            session.taint();
-        }
-        Ok((rows, done))
+        query::run(session, job, &mut rows).map(|done| (rows, done))
     })?;
     Ok(rows.finish(done.rows_affected))
 }

@@ -60,7 +60,7 @@ pub(crate) fn run(session: &mut Session<'_>, job: &Job<'_>, rows: &mut Rows<'_>)
     match attempt(session, job, rows) {
         Ok(Answered::Done(done)) => Ok(done),
         Ok(Answered::Stale(_)) => {
-            session.taint();
+            session.forget(job.text);
             match attempt(session, job, rows)? {
                 Answered::Done(done) => Ok(done),
                 Answered::Stale(failure) => Err(failure),
@@ -141,51 +141,40 @@ struct Reading<'r, 'h> {
 impl Reading<'_, '_> {
     fn read(&mut self, session: &mut Session<'_>) -> Result<Answered, Failure> {
         let (mut failed, mut begun, mut enough, mut tag) = (None, false, false, String::new());
+        // Each Sync is answered by one Ready: a second one would be taken for the next call's.
+        let mut unsynced = self.paged;
         // Of those that were asked for; 0 are as many as there are.
         let mut rows_left = self.fetch;
         loop {
             match session.next()? {
-                Message::BindComplete => begun = true,
-                Message::ParseComplete | Message::CloseComplete => {}
+                Message::BindComplete => {
+                    begun = true;
+                    continue;
+                }
+                Message::ParseComplete | Message::CloseComplete => continue,
                 Message::DataRow(_) if self.fetch > 0 && rows_left == 0 => {
                     return Err(wire::unexpected("more rows than were asked for"));
                 }
                 Message::DataRow(row) => {
                     rows_left = rows_left.saturating_sub(1);
                     enough = enough || push(self.rows, self.prepared, row)? == More::Enough;
+                    continue;
                 }
-                Message::PortalSuspended => match self.paged {
-                    true if !enough => {
-                        rows_left = self.fetch;
-                        let out = session.stream.write_buf();
-                        wire::execute(out, self.fetch);
-                        wire::flush(out);
-                    }
-                    true => session.sync(),
-                    false => {}
-                },
-                Message::CommandComplete(bytes) => {
-                    tag = String::from_utf8_lossy(bytes).into_owned();
-                    if self.paged {
-                        session.sync();
-                    }
+                Message::PortalSuspended if unsynced && !enough => {
+                    rows_left = self.fetch;
+                    let out = session.stream.write_buf();
+                    wire::execute(out, self.fetch);
+                    wire::flush(out);
+                    continue;
                 }
-                Message::EmptyQuery => {
-                    if self.paged {
-                        session.sync();
-                    }
-                }
-                Message::Error(fields) => {
-                    failed = failed.or(Some(failure::of(fields)?));
-                    if self.paged {
-                        session.sync();
-                    }
-                }
+                Message::PortalSuspended | Message::EmptyQuery => {}
+                Message::CommandComplete(bytes) => tag = String::from_utf8_lossy(bytes).into_owned(),
+                Message::Error(fields) => failed = failed.or(Some(failure::of(fields)?)),
                 Message::CopyIn => {
                     failed = Some(no_copy());
-                    // While it waits for data the server does not hear a Sync.
                     wire::copy_fail(session.stream.write_buf());
-                    session.sync();
+                    // While it waits for data the server does not hear a Sync.
+                    unsynced = true;
                 }
                 Message::CopyOut | Message::CopyData => return Err(no_copy()),
                 Message::Ready(status) => {
@@ -193,6 +182,9 @@ impl Reading<'_, '_> {
                     break;
                 }
                 _ => return Err(wire::unexpected("no answer to a statement")),
+            }
+            if std::mem::take(&mut unsynced) {
+                session.sync();
             }
         }
         if !session.is_utf8() {
@@ -252,18 +244,17 @@ pub(crate) fn run_all<'j, 'h>(
         // A statement must not run before it is known that the transaction has begun.
         session.settle()?;
         match all_of(session, jobs, &mut new_rows) {
-            Ok(Some(results)) => {
+            Ok(Ok(results)) => {
                 session.end("COMMIT")?;
                 return Ok(results);
             }
             // Everything so far is rolled back, and so can be done again.
-            Ok(None) if !fresh => {
+            Ok(Err(_)) if !fresh => {
                 session.end("ROLLBACK")?;
                 session.taint();
                 fresh = true;
             }
-            Ok(None) => return Err(Failure::Network("a statement changed while it was prepared".into())),
-            Err(failure) => {
+            Ok(Err(failure)) | Err(failure) => {
                 if session.status != Status::Busy {
                     session.end("ROLLBACK")?;
                 }
@@ -273,18 +264,18 @@ pub(crate) fn run_all<'j, 'h>(
     }
 }
 
-/// The results of each; none if a prepared statement was stale.
+/// The results of each, or why a prepared statement is taken for stale.
 fn all_of<'h>(
     session: &mut Session<'_>,
     jobs: &[Job<'_>],
     new_rows: &mut impl FnMut() -> Rows<'h>,
-) -> Result<Option<Vec<(Rows<'h>, Done)>>, Failure> {
+) -> Result<Result<Vec<(Rows<'h>, Done)>, Failure>, Failure> {
     let mut results = Vec::with_capacity(jobs.len());
     for (at, job) in jobs.iter().enumerate() {
         let mut rows = new_rows();
         match step(session, job, &mut rows, false).map_err(|failure| at_statement(failure, at))? {
             Answered::Done(done) => results.push((rows, done)),
-            Answered::Stale(_) => return Ok(None),
+            Answered::Stale(failure) => return Ok(Err(at_statement(failure, at))),
         }
         if session.status != Status::Open {
             return Err(Failure::InvalidConfig(format!(
@@ -293,15 +284,17 @@ fn all_of<'h>(
             )));
         }
     }
-    Ok(Some(results))
+    Ok(Ok(results))
 }
 
 fn at_statement(failure: Failure, at: usize) -> Failure {
+    let told = |message: &str| format!("statement {}: {message}", at + 1);
     match failure {
-        Failure::Upstream(upstream) => Failure::Upstream(UpstreamFailure {
-            message: format!("statement {}: {}", at + 1, upstream.message),
-            ..upstream
-        }),
+        Failure::Upstream(upstream) => {
+            Failure::Upstream(UpstreamFailure { message: told(&upstream.message), ..upstream })
+        }
+        Failure::InvalidInput(message) => Failure::InvalidInput(told(&message)),
+        Failure::InvalidConfig(message) => Failure::InvalidConfig(told(&message)),
         failure => failure,
     }
 }
@@ -350,9 +343,11 @@ fn changes_statements(tag: &str) -> bool {
     matches!(command, "PREPARE" | "DEALLOCATE" | "DISCARD" | "DO" | "CALL" | "LOAD")
 }
 
-/// The statement is not there any more (26000), or its result has other columns now (0A000).
+/// Whether another preparation may help: the statement is not there any more (26), its result has other columns now (0A),
+/// or a type or a table is another one than it was: what is sent does not fit (22), or what it names is gone (42, XX).
 fn is_stale(failure: &Failure) -> bool {
-    matches!(failure::code(failure), Some("26000" | "0A000"))
+    let class = failure::code(failure).and_then(|code| code.get(..2));
+    matches!(class, Some("0A" | "22" | "26" | "42" | "XX"))
 }
 
 /// What to do about several statements in one text.

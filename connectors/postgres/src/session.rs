@@ -23,8 +23,9 @@ use crate::{
     wire::{self, Message},
 };
 
-const RESET: &str = "BEGIN; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
-    SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+/// A transaction of its own level: one left behind could let it wait for others (SERIALIZABLE READ ONLY DEFERRABLE).
+const RESET: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; \
+    UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
 
 /// Of the state of a parked session; another version's is not read.
 const STATE_VERSION: u8 = 1;
@@ -72,8 +73,6 @@ pub struct Session<'h> {
     /// Set where a reset failed, and so nothing was done.
     unready: &'h Cell<bool>,
     utf8: bool,
-    /// The server's version, where it was told.
-    pub version: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,7 +96,6 @@ impl<'h> Session<'h> {
             ahead: Vec::new(),
             unready,
             utf8: true,
-            version: String::new(),
         }
     }
 
@@ -159,6 +157,11 @@ impl<'h> Session<'h> {
     pub(crate) fn taint(&mut self) {
         self.tainted = true;
         self.statements.clear();
+    }
+
+    /// The statement is to be prepared again.
+    pub(crate) fn forget(&mut self, text: &str) {
+        self.closing.extend(self.statements.forget(text));
     }
 
     /// The statement, prepared in an earlier call or now. The one of a caller's own is not kept.
@@ -297,9 +300,6 @@ impl<'h> Session<'h> {
             match wire::next(&mut self.stream)? {
                 Message::Notice(fields) if logged => failure::log(self.host, fields)?,
                 Message::ParameterStatus(b"client_encoding", value) => self.utf8 = value == b"UTF8",
-                Message::ParameterStatus(b"server_version", value) => {
-                    self.version = String::from_utf8_lossy(value).into_owned();
-                }
                 _ => {}
             }
         }

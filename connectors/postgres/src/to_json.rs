@@ -3,7 +3,7 @@
 //! | text | JSON |
 //! |---|---|
 //! | what its kind has a form for (see [`crate::kind`]) | that |
-//! | what is not as its kind should be, such as dates before Christ | the text itself |
+//! | what is not as its kind should be, such as dates before Christ, or JSON with half a character | the text itself |
 //! | a list with bounds of its own, `[0:1]={1,2}` | the text itself |
 //! | text that is not UTF-8, of a database without an encoding | `{"base64": …}` |
 //!
@@ -42,7 +42,7 @@ fn push_one(out: &mut String, scalar: Scalar, text: &str) {
             Err(_) => push_string(out, text),
         },
         Scalar::Float if is_number(text) => out.push_str(text),
-        Scalar::Json if serde_json::from_str::<IgnoredAny>(text).is_ok() => out.push_str(text),
+        Scalar::Json if is_json(text) => out.push_str(text),
         Scalar::Bytes => match unescaped(text) {
             Some(bytes) => push_hex(out, "\\x", &bytes),
             None => push_string(out, text),
@@ -57,6 +57,14 @@ fn push_one(out: &mut String, scalar: Scalar, text: &str) {
 fn is_number(text: &str) -> bool {
     let first = text.trim_start_matches('-').bytes().next();
     first.is_some_and(|byte| byte.is_ascii_digit()) && serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+/// Whether everybody takes it for JSON: `json` may hold half a surrogate pair, which is no text.
+fn is_json(text: &str) -> bool {
+    match text.contains("\\u") {
+        true => serde_json::from_str::<serde_json::Value>(text).is_ok(),
+        false => serde_json::from_str::<IgnoredAny>(text).is_ok(),
+    }
 }
 
 /// The bytes, where they are not in hex (`bytea_output = escape`); none where they are.

@@ -49,6 +49,15 @@ pub enum Outcome<T> {
     At(Target),
 }
 
+impl<T> Outcome<T> {
+    fn map<U>(self, done: impl FnOnce(T) -> U) -> Outcome<U> {
+        match self {
+            Self::Done(value) => Outcome::Done(done(value)),
+            Self::At(target) => Outcome::At(target),
+        }
+    }
+}
+
 /// The commands of one call.
 pub struct Client<'a> {
     /// Where, and as whom.
@@ -70,6 +79,8 @@ impl Client<'_> {
 
     /// Sends several at once. Each is answered by itself.
     pub fn pipeline(&self, commands: &[Arguments]) -> Result<Vec<Reply>, Failure> {
+        // What a server refused to queue must not be done by another one, outside of the transaction.
+        let follows = !commands.iter().any(|command| Name::of(command).is_of_transactions());
         let mut replies: Vec<Option<Reply>> = commands.iter().map(|_| None).collect();
         let mut bytes = 0;
         let mut groups = vec![(self.first(), (0..commands.len()).collect::<Vec<_>>())];
@@ -78,7 +89,8 @@ impl Client<'_> {
             for (target, indices) in groups {
                 let those: Vec<_> = indices.iter().filter_map(|index| commands.get(*index)).collect();
                 let kind = kind_of(those.iter().copied());
-                let answers = self.at(&target, kind, |session| pipeline(session, &those, target.asking))?;
+                let answers =
+                    self.at(&target, kind, |session| pipeline(session, &those, target.asking, follows))?;
                 for (index, answer) in indices.into_iter().zip(answers) {
                     match answer {
                         Outcome::Done(reply) => {
@@ -110,34 +122,34 @@ impl Client<'_> {
     /// of its items are errors.
     pub fn transaction(&self, commands: &[Arguments]) -> Result<(Reply, u64), Failure> {
         self.follow(Work::Writes, |session, _| {
-            session.put(&["MULTI"]);
+            // If this is refused, what follows would be done at once.
+            if let Some(error) = session.ask(&["MULTI"])? {
+                return Ok(outcome(session, Reply::Error(error)).map(|reply| (reply, 0)));
+            }
             commands.iter().for_each(|command| session.command(command));
             session.put(&["EXEC"]);
             session.send()?;
             // The first refusal says why; that of EXEC only says that there was one.
             let mut refusal = None;
-            for _ in 0..=commands.len() {
+            for _ in commands {
                 let error = session.reply(|message| Ok(error_of(message)))?;
                 refusal = refusal.or(error);
             }
             let (reply, errors) = session.reply(|message| Ok((reply_of(message)?, errors_in(message)?)))?;
-            let counted = |outcome| match outcome {
-                Outcome::Done(reply) => Outcome::Done((reply, errors)),
-                Outcome::At(target) => Outcome::At(target),
-            };
-            match (reply, refusal) {
+            let reply = match (reply, refusal) {
                 // No transaction can be announced to the node that a key is on its way to.
                 (Reply::Error(_), Some(refusal)) if refusal.code() == "ASK" => {
-                    Err(Failure::Upstream(UpstreamFailure {
+                    return Err(Failure::Upstream(UpstreamFailure {
                         code: refusal.code,
                         message: format!("a key of the transaction is being moved: {}", refusal.message),
                         details: None,
                         retryable: true,
-                    }))
+                    }));
                 }
-                (Reply::Error(_), Some(refusal)) => Ok(counted(outcome(session, Reply::Error(refusal)))),
-                (reply, _) => Ok(counted(outcome(session, reply))),
-            }
+                (Reply::Error(_), Some(refusal)) => Reply::Error(refusal),
+                (reply, _) => reply,
+            };
+            Ok(outcome(session, reply).map(|reply| (reply, errors)))
         })
     }
 
@@ -201,6 +213,7 @@ fn pipeline(
     session: &mut Session,
     commands: &[&Arguments],
     asking: bool,
+    follows: bool,
 ) -> Result<Vec<Outcome<Reply>>, Failure> {
     for command in commands {
         announce(session, asking);
@@ -211,7 +224,10 @@ fn pipeline(
     commands
         .iter()
         .map(|_| {
-            let outcome = answer(session, asking)?;
+            let outcome = match follows {
+                true => answer(session, asking)?,
+                false => Outcome::Done(session.reply(reply_of)?),
+            };
             if let Outcome::Done(Reply::Value(json)) = &outcome {
                 bytes += json.len();
             }

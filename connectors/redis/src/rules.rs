@@ -18,6 +18,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("PUNSUBSCRIBE", "an action has one answer; it cannot listen"),
     ("QUIT", "the connection is closed by itself"),
     ("REPLCONF", "an action is no replica"),
+    ("RESET", "it would log out, and what follows would be the default user's"),
     ("SSUBSCRIBE", "an action has one answer; it cannot listen"),
     ("SUBSCRIBE", "an action has one answer; it cannot listen"),
     ("SUNSUBSCRIBE", "an action has one answer; it cannot listen"),
@@ -35,7 +36,6 @@ const LEAVING_STATE: &[&str] = &[
     "MULTI",
     "READONLY",
     "READWRITE",
-    "RESET",
     "SCRIPT DEBUG",
     "SELECT",
     "SHUTDOWN",
@@ -147,9 +147,11 @@ pub struct Name {
 impl Name {
     /// Of a command.
     pub fn of(command: &[Vec<u8>]) -> Self {
-        // No name is longer, and what is in no list need not be copied whole.
+        // No name is longer, and what is in no list need not be copied whole. Servers compare names as C does, up to a
+        // zero byte.
         let word = |index: usize| {
             let bytes = command.get(index).map(Vec::as_slice).unwrap_or_default();
+            let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
             String::from_utf8_lossy(bytes.get(..bytes.len().min(64)).unwrap_or_default()).to_ascii_uppercase()
         };
         let (first, second) = (word(0), word(1));
@@ -176,18 +178,19 @@ impl Name {
         self.is_in(&["MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH"])
     }
 
-    /// Whether an entry of a list means it: `CONFIG`, `CONFIG SET`, `config|set`, `FT.*`.
+    /// Whether an entry of a list means it: `CONFIG`, `CONFIG SET`, `config|set`, `FT.*`, `CONFIG *`.
     fn fits(&self, entry: &str) -> bool {
         let entry = entry.trim().replace('|', " ").to_ascii_uppercase();
         let mut words = entry.split_ascii_whitespace();
-        let (first, second) = (words.next().unwrap_or_default(), words.next());
-        match (first.strip_suffix('*'), second) {
-            (Some(prefix), None) => self.first.starts_with(prefix),
-            (_, None) => self.first == first,
-            (_, Some(second)) => {
-                self.first == first && self.both.get(first.len() + 1..).is_some_and(|own| own == second)
+        let own = [Some(self.first.as_str()), self.both.get(self.first.len() + 1..)];
+        let first = words.next().unwrap_or_default();
+        [Some(first), words.next()].into_iter().zip(own).all(|(wanted, own)| match (wanted, own) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(wanted), Some(own)) => {
+                wanted.strip_suffix('*').map_or(own == wanted, |beginning| own.starts_with(beginning))
             }
-        }
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use openact_connector::{Failure, HostError, Stream, pool};
 use serde_json::json;
 
 use crate::{
-    answer::error_of,
+    answer::{ServerError, error_of},
     config::{Connection, Protocol},
     resp::{Kind, Scan, Scanner, push_command},
     rules::{Arguments, Name},
@@ -85,6 +85,19 @@ impl Session {
     /// Sends what was added.
     pub fn send(&mut self) -> Result<(), Failure> {
         self.stream.flush()?;
+        self.settle()
+    }
+
+    /// Sends one of the connector's own that changes nothing; why it was refused, if it was.
+    pub fn ask(&mut self, command: &[&str]) -> Result<Option<ServerError>, Failure> {
+        self.put(command);
+        self.stream.flush_harmless()?;
+        self.settle()?;
+        self.reply(|message| Ok(error_of(message)))
+    }
+
+    /// Takes the answer to the reset.
+    fn settle(&mut self) -> Result<(), Failure> {
         if std::mem::take(&mut self.resetting) {
             // That it is refused, to a user who may not select or by a proxy, leaves the session where it was.
             let as_expected =

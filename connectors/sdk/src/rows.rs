@@ -53,11 +53,6 @@ impl<'h> Rows<'h> {
         }
     }
 
-    /// How many columns there are.
-    pub fn width(&self) -> usize {
-        self.columns.len()
-    }
-
     /// Adds the row whose values `write` gives, one for each column.
     pub fn push(&mut self, write: impl FnOnce(&mut Row<'_>) -> Result<(), Failure>) -> Result<More, Failure> {
         let columns = &self.columns;
@@ -74,16 +69,6 @@ impl<'h> Rows<'h> {
             out.push('}');
             Ok(())
         })
-    }
-
-    /// How many rows were added.
-    pub fn count(&self) -> u64 {
-        self.items.count()
-    }
-
-    /// Whether rows are with the caller already: the call cannot be repeated unseen.
-    pub fn emitted(&self) -> bool {
-        self.items.emitted()
     }
 
     /// Appends the members `"columns"` and `"rows"` of the result (or `"rows":null,"emitted":n`, see [`Items::finish`]).

@@ -131,7 +131,6 @@ fn a_thousand_columns_of_one_name_are_a_thousand_columns() {
     let host = FakeHost::new();
     let mut rows = Rows::new(&host, false, Limits::default());
     rows.columns((0..60_000).map(|_| ("n", "")));
-    assert_eq!(rows.width(), 60_000);
     let result: Value = rows.finish(None).parse().unwrap();
     assert_eq!(result["columns"][59_999]["name"], "n_60000");
 }

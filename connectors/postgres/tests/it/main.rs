@@ -16,8 +16,8 @@ use openact_postgres::{Postgres, wire};
 use serde_json::{Value, json};
 
 /// What a resumed session begins with.
-const RESET: &str = "BEGIN; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
-    SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES; COMMIT";
+const RESET: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; \
+    UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES; COMMIT";
 
 fn connection() -> Value {
     json!({"host": "db.example.com", "user": "ada", "database": "app", "tls": "disable"})

@@ -78,18 +78,41 @@ fn what_may_write_is_never_sent_twice() {
 
 #[test]
 fn a_statement_that_is_no_more_what_it_was_is_prepared_anew() {
-    for code in ["26000", "0A000"] {
+    for code in ["26000", "0A000", "22003", "42P01", "XX000"] {
         let stale =
             [was_reset(), error(code, "cached plan must not change result type"), ready(b'I')].concat();
         let script = resumed().expect(again()).answer(stale);
-        let script = script.expect(prepare("openact_2", "SELECT 1")).answer(described());
-        let host = FakeHost::new().socket(script.expect(run("openact_2", &[])).answer(answered()));
+        let script = script.expect(sent(|out| {
+            wire::parse(out, "openact_2", "SELECT 1");
+            wire::describe(out, "openact_2");
+            wire::close(out, "openact_1");
+            wire::sync(out);
+        }));
+        let script = script.answer(described()).expect(run("openact_2", &[]));
+        let host = FakeHost::new().socket(script.clone().answer(answered()));
         assert_eq!(query("SELECT 1", &host).unwrap()["rows"], json!([{"n": 1}]), "{}", host.left());
+        // Once: what a new preparation does not mend is the answer.
+        let host = FakeHost::new().socket(script.answer([error(code, "x"), ready(b'I')].concat()));
+        assert!(matches!(query("SELECT 1", &host), Err(Failure::Upstream(_))));
+        assert_eq!((host.left(), host.parked().len()), (String::new(), 1));
         // Not once it has begun, and not twice.
         let begun = [was_reset(), message(b'2', b""), error(code, "x"), ready(b'I')].concat();
         let host = FakeHost::new().socket(resumed().expect(again()).answer(begun));
         assert!(matches!(query("SELECT 1", &host), Err(Failure::Upstream(_))));
         assert_eq!(host.written().concat(), again());
+    }
+}
+
+#[test]
+fn a_server_that_goes_says_why() {
+    for answer in [
+        error("57P01", "terminating connection due to administrator command"),
+        [was_reset(), error("57P01", "terminating connection due to administrator command")].concat(),
+    ] {
+        let host = FakeHost::new().socket(resumed().expect(again()).answer(answer).end());
+        let failure = query("SELECT 1", &host).unwrap_err();
+        assert!(matches!(&failure, Failure::Network(text) if text.contains("administrator")), "{failure:?}");
+        assert_eq!((host.opened().len(), host.parked().len()), (1, 0));
     }
 }
 

@@ -229,6 +229,40 @@ fn a_stream_asks_for_more_when_it_has_taken_what_there_was() {
 }
 
 #[test]
+fn a_stream_is_ended_once() {
+    let run = sent(|out| {
+        wire::bind(out, "openact_1", &[]);
+        wire::execute(out, 1000);
+        wire::flush(out);
+    });
+    let begun = || {
+        let script = entered().expect(prepare("openact_1", "SELECT 1")).answer(described());
+        script.expect(run.clone())
+    };
+    let stream = |script: Script, end: &[u8]| {
+        let host = FakeHost::new().socket(script);
+        let action = json!({"statement": "SELECT 1", "stream": true});
+        let failure = call("query", action, json!({}), &host).unwrap_err();
+        assert_eq!((host.left(), host.parked().len()), (String::new(), 1), "{failure:?}");
+        // One more Sync would be answered in the next call.
+        assert!(host.written().concat().ends_with(&[&run, end].concat()), "{failure:?}");
+        failure
+    };
+    // A deferred constraint speaks after the command is complete.
+    let done = [message(b'2', b""), row(&[Some(b"1")]), complete("INSERT 0 1")].concat();
+    let script = begun().answer(done).expect(sent(wire::sync)).answer(error("23503", "no such parent"));
+    assert!(matches!(stream(script.answer(ready(b'I')), &sent(wire::sync)), Failure::Upstream(_)));
+    // Copying is over with the Sync that follows its end.
+    let fail = sent(|out| {
+        wire::copy_fail(out);
+        wire::sync(out);
+    });
+    let script = begun().answer([message(b'2', b""), message(b'G', &[0, 0, 0])].concat());
+    let script = script.expect(fail.clone()).answer(error("57014", "COPY from stdin failed"));
+    assert!(matches!(stream(script.answer(ready(b'I')), &fail), Failure::Unsupported(_)));
+}
+
+#[test]
 fn copying_is_refused_and_leaves_nothing_waiting() {
     let fail = sent(|out| {
         wire::copy_fail(out);
@@ -325,7 +359,10 @@ fn a_transaction_is_all_or_nothing() {
         .expect(simple("ROLLBACK"))
         .answer([complete("ROLLBACK"), ready(b'I')].concat());
     let (result, host) = transaction(statements, script);
-    assert!(matches!(result, Err(Failure::InvalidConfig(_))), "{result:?}");
+    assert!(
+        matches!(&result, Err(Failure::InvalidConfig(text)) if text.starts_with("statement 2: ")),
+        "{result:?}"
+    );
     assert_eq!((host.left(), host.parked().len()), (String::new(), 1));
 
     let action =
@@ -346,6 +383,36 @@ fn a_transaction_is_all_or_nothing() {
         Err(Failure::Upstream(upstream)) => assert_eq!(upstream.code.as_deref(), Some("23503")),
         other => unreachable!("{other:?}"),
     }
+}
+
+#[test]
+fn a_value_that_is_wrong_however_often_a_transaction_is_tried_is_told() {
+    let in_transaction = |parts: &[Vec<u8>]| [parts.concat(), ready(b'T')].concat();
+    let attempt = |script: Script, name: &str| {
+        let described = [message(b'1', b""), parameters(&[]), message(b'n', b"")];
+        let done = [message(b'2', b""), complete("INSERT 0 1")];
+        script
+            .expect(simple("BEGIN"))
+            .answer(in_transaction(&[complete("BEGIN")]))
+            .expect(prepare(name, "INSERT"))
+            .answer(in_transaction(&described))
+            .expect(run(name, &[]))
+            .answer(in_transaction(&done))
+            .expect(run(name, &[]))
+            .answer([error("22P02", "invalid input syntax"), ready(b'E')].concat())
+            .expect(simple("ROLLBACK"))
+            .answer([complete("ROLLBACK"), ready(b'I')].concat())
+    };
+    // The second time the statement is the first one's, which was prepared in this very call.
+    let host = FakeHost::new().socket(attempt(attempt(entered(), "openact_1"), "openact_2"));
+    match call("transaction", json!({"statements": ["INSERT", "INSERT"]}), json!({}), &host) {
+        Err(Failure::Upstream(upstream)) => {
+            assert_eq!(upstream.code.as_deref(), Some("22P02"));
+            assert!(upstream.message.starts_with("statement 2: "), "{upstream:?}");
+        }
+        other => unreachable!("{other:?} {}", host.left()),
+    }
+    assert_eq!((host.left(), host.parked().len()), (String::new(), 1));
 }
 
 #[test]

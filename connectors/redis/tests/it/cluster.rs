@@ -95,20 +95,28 @@ fn a_pipeline_goes_to_several_nodes_and_keeps_its_order() {
 
 #[test]
 fn a_transaction_moves_as_a_whole() {
-    let whole: &[&[&str]] = &[&["MULTI"], &["SET", "k", "v"], &["EXEC"]];
+    let with = |answer: &[u8]| {
+        let multi = resumed(&[&["MULTI"]], b"+OK\r\n");
+        multi.expect(sent(&[&["SET", "k", "v"], &["EXEC"]])).answer(answer)
+    };
     let action = json!({"pipeline": [["SET", "k", "v"]], "transaction": true});
-    let moved = b"+OK\r\n-MOVED 3999 :7001\r\n-EXECABORT Transaction discarded\r\n";
-    let host = FakeHost::new()
-        .socket(resumed(whole, moved))
-        .socket(resumed(whole, b"+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n"));
+    let moved = b"-MOVED 3999 :7001\r\n-EXECABORT Transaction discarded\r\n";
+    let host = FakeHost::new().socket(with(moved)).socket(with(b"+QUEUED\r\n*1\r\n+OK\r\n"));
     assert_eq!(call(action.clone(), json!({}), &host), Ok(json!({"value": ["OK"]})));
 
-    let asked = b"+OK\r\n-ASK 3999 :7001\r\n-EXECABORT Transaction discarded\r\n";
-    let host = FakeHost::new().socket(resumed(whole, asked));
+    let asked = b"-ASK 3999 :7001\r\n-EXECABORT Transaction discarded\r\n";
+    let host = FakeHost::new().socket(with(asked));
     match call(action, json!({}), &host) {
         Err(Failure::Upstream(error)) => assert!(error.retryable && error.code.as_deref() == Some("ASK")),
         other => panic!("{other:?}"),
     }
+    // No part of one that is written out goes elsewhere, where it would be done by itself.
+    let written: &[&[&str]] = &[&["MULTI"], &["SET", "k", "v"], &["EXEC"]];
+    let moved = b"+OK\r\n-MOVED 3999 :7001\r\n-EXECABORT Transaction discarded\r\n";
+    let host = FakeHost::new().socket(resumed(written, moved));
+    let answer = call(json!({ "pipeline": written }), json!({}), &host).unwrap();
+    assert_eq!((&answer["errors"], &answer["value"][1]["error"]["code"]), (&json!(2), &json!("MOVED")));
+    assert_eq!(host.opened().len(), 1);
 }
 
 #[test]

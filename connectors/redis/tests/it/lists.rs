@@ -20,13 +20,18 @@ fn passes(lists: Value, command: Value) -> bool {
 
 #[test]
 fn denied_ones() {
-    let deny = json!({"deny": ["flushall", "CONFIG SET", "script|flush", "DEB*"]});
+    let deny = json!({"deny": ["flushall", "CONFIG SET", "script|flush", "DEB*", "acl *", "CLIENT K*"]});
     for command in [
         json!(["FLUSHALL"]),
         json!(["FlushAll", "ASYNC"]),
         json!(["config", "set", "a", "b"]),
         json!(["SCRIPT", "Flush"]),
         json!(["DEBUG", "SLEEP", "1"]),
+        json!(["ACL", "WHOAMI"]),
+        json!(["client", "kill", "x"]),
+        // Servers compare up to a zero byte.
+        json!(["FLUSHALL\0x"]),
+        json!(["CONFIG", "SET\0x", "a", "b"]),
         // They run what no list sees.
         json!(["EVAL", "redis.call('flushall')", "0"]),
         json!(["fcall", "f", "0"]),
@@ -40,6 +45,7 @@ fn denied_ones() {
         json!(["SCRIPT", "EXISTS", "x"]),
         json!(["FLUSHDB"]),
         json!(["CONFIG"]),
+        json!(["CLIENT", "LIST"]),
     ] {
         assert!(passes(deny.clone(), command.clone()), "{command}");
     }
@@ -95,6 +101,9 @@ fn what_no_connection_can_do() {
         json!(["SUBSCRIBE", "c"]),
         json!(["Monitor"]),
         json!(["CLIENT", "reply", "OFF"]),
+        json!(["CLIENT", "REPLY\0", "OFF"]),
+        // Whoever the default user is, it is not the connection's.
+        json!(["RESET"]),
         json!(["PSYNC", "?", "-1"]),
         json!(["QUIT"]),
         json!(["unsubscribe"]),

@@ -118,7 +118,6 @@ fn c7_what_leaves_something_behind_is_not_parked() {
         json!(["MULTI"]),
         json!(["CLIENT", "TRACKING", "ON"]),
         json!(["READONLY"]),
-        json!(["RESET"]),
         json!(["ASKING"]),
         json!(["SCRIPT", "DEBUG", "YES"]),
     ] {
@@ -167,7 +166,6 @@ fn a_read_is_sent_again_and_a_write_is_not() {
     for action in [
         json!({"command": ["SET", "k", "v"]}),
         json!({"pipeline": [["GET", "k"], ["DEL", "k"]]}),
-        json!({"pipeline": [["GET", "k"]], "transaction": true}),
         json!({"script": "return 1"}),
     ] {
         let host = FakeHost::new().socket(broken()).socket(fresh(&["SET", "k", "v"]));
@@ -221,9 +219,10 @@ fn a_pipeline_is_answered_one_by_one() {
 fn a_transaction_is_done_whole_or_not_at_all() {
     let inside: &[&[&str]] = &[&["SET", "a", "1"], &["LPOP", "a"]];
     let action = json!({"pipeline": inside, "transaction": true});
-    let whole: &[&[&str]] = &[&["MULTI"], inside[0], inside[1], &["EXEC"]];
-    let done = b"+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n-WRONGTYPE no list\r\n";
-    resumed(whole, done).at_every_split(|host| {
+    let whole = sent(&[inside[0], inside[1], &["EXEC"]]);
+    let multi = |answer: &[u8]| resumed(&[&["MULTI"]], answer);
+    let done = b"+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n-WRONGTYPE no list\r\n";
+    multi(b"+OK\r\n").expect(whole.clone()).answer(done).at_every_split(|host| {
         assert_eq!(
             call(action.clone(), json!({}), &host),
             Ok(json!({
@@ -233,13 +232,36 @@ fn a_transaction_is_done_whole_or_not_at_all() {
         );
         assert_eq!(host.parked().len(), 1);
     });
-    let aborted = b"+OK\r\n+QUEUED\r\n-ERR unknown command 'LPO'\r\n-EXECABORT Transaction discarded\r\n";
-    let host = FakeHost::new().socket(resumed(whole, aborted));
-    match call(action, json!({}), &host) {
+    let aborted = b"+QUEUED\r\n-ERR unknown command 'LPO'\r\n-EXECABORT Transaction discarded\r\n";
+    let host = FakeHost::new().socket(multi(b"+OK\r\n").expect(whole).answer(aborted));
+    match call(action.clone(), json!({}), &host) {
         Err(Failure::Upstream(error)) => assert!(error.message.contains("unknown command"), "{error:?}"),
         other => panic!("{other:?}"),
     }
     assert_eq!(host.parked().len(), 1);
+}
+
+#[test]
+fn without_multi_nothing_of_a_transaction_is_sent() {
+    let action = json!({"pipeline": [["SET", "a", "1"]], "transaction": true});
+    let host = FakeHost::new().socket(resumed(&[&["MULTI"]], b"-NOPERM no permissions to run 'multi'\r\n"));
+    match call(action.clone(), json!({}), &host) {
+        Err(Failure::Upstream(error)) => assert_eq!(error.code.as_deref(), Some("NOPERM")),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!((host.left(), host.parked().len()), (String::new(), 1));
+    // What is in it is not sent twice.
+    let gone = resumed(&[&["MULTI"]], b"+OK\r\n").expect_anything().end();
+    let host = FakeHost::new().socket(gone).socket(new().expect_anything());
+    assert!(matches!(call(action.clone(), json!({}), &host), Err(Failure::Network(_))));
+    assert_eq!(host.opened().len(), 1);
+    // A session that breaks before does not cost the call.
+    let whole =
+        new().expect(sent(&[&["MULTI"]])).answer("+OK\r\n").expect(sent(&[&["SET", "a", "1"], &["EXEC"]]));
+    let host = FakeHost::new()
+        .socket(Script::new().resumed(b"").expect_anything().end())
+        .socket(whole.answer("+QUEUED\r\n*1\r\n+OK\r\n"));
+    assert_eq!(call(action, json!({}), &host), Ok(json!({"value": ["OK"]})));
 }
 
 #[test]
