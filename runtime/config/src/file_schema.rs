@@ -166,6 +166,8 @@ impl Maker {
         let connector = Connector::new(manifest.clone())?;
         let mut raw = connector.connection_schema.clone();
         let required = raw.as_object_mut().and_then(|raw| raw.shift_remove("required"));
+        // A connection of which nothing is required is complete as it is.
+        let required = required.or_else(|| Some(json!([])));
         earlier::connection(&mut raw, &connector);
         if let Some(operation) = connector.operation_of_defaults(&JsonObject::new()) {
             let mut defaults = operation.config_schema.clone();
