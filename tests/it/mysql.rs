@@ -112,6 +112,15 @@ async fn a_server_without_tls() {
     assert!(over(preferring, json!({})).await.run("mysql/who", json!({})).await.is_ok());
 }
 
+/// Else each that starts would crash the others (see `support`).
+#[test]
+fn a_servers_temporary_tables_are_its_own() {
+    for server in each() {
+        let tmpdir = server.sql_as_root("SELECT @@tmpdir");
+        assert!(Path::new(&tmpdir).starts_with(&server.folder), "{tmpdir}");
+    }
+}
+
 #[tokio::test]
 async fn a_url_and_a_check() {
     for server in each() {

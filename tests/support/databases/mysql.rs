@@ -180,6 +180,7 @@ impl Kind {
     }
 
     fn prepare(self, folder: &Path) {
+        fs::create_dir(folder.join("tmp")).unwrap();
         let mut command = match self {
             Self::Mariadb => {
                 let script = program("mariadb-install-db");
@@ -197,7 +198,7 @@ impl Kind {
                 command
             }
         };
-        command.arg(format!("--datadir={}", folder.join("data").display())).args(small());
+        command.args(own(folder)).args(small());
         if is_root() {
             command.arg("--user=root");
         }
@@ -225,7 +226,7 @@ impl Kind {
     fn command(self, folder: &Path, port: u16, arguments: &[String]) -> Command {
         let mut command = self.program();
         let server = &pki().server;
-        command.arg(format!("--datadir={}", folder.join("data").display())).args(small());
+        command.args(own(folder)).args(small());
         command.args([
             "--bind-address=127.0.0.1",
             "--skip-name-resolve",
@@ -245,6 +246,13 @@ impl Kind {
         command.args(arguments);
         command
     }
+}
+
+/// Where it keeps everything. A MariaDB that starts deletes all temporary tables in its `tmpdir`; in one that they shared,
+/// those of the others too, which crash of that.
+fn own(folder: &Path) -> [String; 2] {
+    [("datadir", "data"), ("tmpdir", "tmp")]
+        .map(|(name, own)| format!("--{name}={}", folder.join(own).display()))
 }
 
 /// What is committed outlives the process, not the machine.
