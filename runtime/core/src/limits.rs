@@ -256,6 +256,9 @@ pub const HTTP_IDLE_PER_HOST_MAX: usize = 64;
 /// Byte streams that one call opens. A cluster of some dozens of nodes, each asked once.
 pub const SOCKETS_PER_CALL_MAX: u64 = 64;
 
+/// The name of a host that a byte stream goes to, bytes. Names in DNS have at most 253.
+pub const SOCKET_HOST_BYTES_MAX: usize = 256;
+
 /// The first read of a byte stream, bytes; it doubles while there is more, up to [`SOCKET_READ_BYTES_MAX`]. Most answers
 /// of a database fit.
 pub const SOCKET_READ_BYTES_MIN: usize = 16 * KIB as usize;
@@ -272,6 +275,12 @@ pub const SOCKET_GRACE_MAX: Duration = Duration::from_millis(500);
 
 /// Parked sessions of one connection version and connector on one endpoint. A server allows some hundreds in all.
 pub const SESSIONS_PER_KEY_MAX: usize = 32;
+
+/// Parked sessions of one connection version, whatever its connector calls them, so that it leaves others room.
+pub const SESSIONS_PER_CONNECTION_MAX: usize = 128;
+
+/// What a connector calls a session, bytes.
+pub const SESSION_NAME_BYTES_MAX: usize = 1024;
 
 /// Parked sessions in all; each holds a file descriptor.
 pub const SESSIONS_MAX: usize = 512;

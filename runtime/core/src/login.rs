@@ -109,7 +109,7 @@ impl Frame {
         vec![0; self.bytes.len()]
     }
 
-    /// What is to hear everything that arrives until the guest has read and written again, if anything is.
+    /// What is to hear everything that arrives until it [is over](Echo::is_over), if anything is.
     pub fn into_echo(self) -> Option<Echo> {
         self.echo
     }
@@ -121,8 +121,10 @@ pub struct Echo {
     /// The password's beginning, as error messages cut long arguments short. Empty if it is too short to tell.
     needle: Zeroizing<Vec<u8>>,
     tail: Zeroizing<Vec<u8>>,
-    /// Beginnings of answers that are none; empty once something arrived.
+    /// Beginnings of answers that are none; empty once it is known whether the answer has one.
     taken: &'static [&'static [u8]],
+    /// The answer's beginning, until then.
+    head: Zeroizing<Vec<u8>>,
 }
 
 impl Echo {
@@ -132,15 +134,13 @@ impl Echo {
         let bytes = password.expose_secret().as_bytes();
         let bytes = if bytes.len() < REDACTED_BYTES_MIN { &[] } else { bytes };
         let needle = bytes.iter().copied().take(Self::NEEDLE_BYTES_MAX).collect();
-        Self { needle: Zeroizing::new(needle), tail: Zeroizing::default(), taken }
+        Self { needle: Zeroizing::new(needle), tail: Zeroizing::default(), taken, head: Zeroizing::default() }
     }
 
     /// Whether the password is in what arrived so far, of which `arrived` is the latest. Asked of what the network
     /// brings, not of the piece that a guest asks for: before any of it is handed over.
     pub fn is_in(&mut self, arrived: &[u8]) -> bool {
-        if std::mem::take(&mut self.taken).iter().any(|taken| arrived.starts_with(taken)) {
-            self.needle.clear();
-        }
+        self.look_at_the_beginning(arrived);
         if self.needle.is_empty() {
             return false;
         }
@@ -151,6 +151,24 @@ impl Echo {
         let kept = seen.len().saturating_sub(self.needle.len() - 1);
         self.tail = Zeroizing::new(seen.split_off(kept));
         found
+    }
+
+    /// Whether there is nothing to look for any more: the login was taken for one, or the password is too short to tell.
+    pub fn is_over(&self) -> bool {
+        self.needle.is_empty()
+    }
+
+    fn look_at_the_beginning(&mut self, arrived: &[u8]) {
+        let longest = self.taken.iter().map(|taken| taken.len()).max().unwrap_or(0);
+        let missing = longest.saturating_sub(self.head.len());
+        self.head.extend(arrived.iter().take(missing));
+        if self.taken.iter().any(|taken| self.head.starts_with(taken)) {
+            self.needle.clear();
+        }
+        if self.needle.is_empty() || !self.taken.iter().any(|taken| taken.starts_with(&self.head)) {
+            self.taken = &[];
+            self.head.clear();
+        }
     }
 }
 
@@ -220,6 +238,8 @@ mod tests {
         // A server that took it for a login says what it says.
         assert!(!heard("master", &["+OK\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"]));
         assert!(!heard("password", &["-WRONGPASS invalid username-password pair"]));
+        assert!(!heard("master", &["+", "", "OK\r", "\n", "$6\r\nmaster\r\n"]), "however it is cut");
+        assert!(heard("master", &["+O", "ops master"]));
         assert!(heard("password", &["-ERR unknown command, with args 'password'"]));
         assert!(heard("master", &["-ERR x\r\n", "+OK\r\n master"]), "only the first answer counts");
         assert!(!heard("hunt", &["too short to tell: hunt"]));

@@ -148,6 +148,8 @@ impl Access {
     ) -> Result<Grants> {
         let (parts, policies) = (&self.parts, &self.policies);
         let egress = self.egress(openact)?;
+        let own = Policies::of(&parts.sections)?.network;
+        let login_origins = [parts.origins.clone(), own.origins()?].concat();
         let endpoint = openact_auth::endpoint(authorization).into_iter().collect();
         let transport = openact.engine.transport(GrantSettings {
             egress: EgressGrants::new(endpoint).with_private(egress.private().clone()),
@@ -174,6 +176,8 @@ impl Access {
             connection_headers: header_map(parts.defaults.get("headers")),
             owner: Some(self.connection.clone()),
             secrets: of_fields,
+            login_origins,
+            login_network: own.resolve(secrets).ok(),
             logins: Some(openact.logins.clone()),
             states: Some(Arc::new(openact.store.clone())),
         })

@@ -75,6 +75,10 @@ pub struct GrantSettings {
     pub owner: Option<ConnectionTrn>,
     /// Secrets of the connector's own fields, by name, for logins.
     pub secrets: Vec<(String, SecretString)>,
+    /// Where they may be proven: what the connection itself names, and not what one of its actions adds.
+    pub login_origins: Vec<Origin>,
+    /// `network` as the connection itself has it; none if it cannot be had.
+    pub login_network: Option<NetworkSettings>,
     /// How logins are done.
     pub logins: Option<Arc<dyn Logins>>,
     /// Where connectors keep values.
@@ -103,6 +107,9 @@ pub struct Grants {
     /// What the proxy is sent, and a server behind it may see, and the secrets of logins.
     hidden: Vec<Arc<Applied>>,
     pub(crate) secrets: Vec<(String, SecretString)>,
+    login_origins: Vec<Origin>,
+    /// Whether the connection itself says what `network` says of TLS.
+    is_network_own: bool,
     pub(crate) logins: Option<Arc<dyn Logins>>,
     /// Whose values, and where they are kept.
     pub(crate) states: Option<(ConnectionTrn, Arc<dyn States>)>,
@@ -133,6 +140,8 @@ impl Grants {
             credential: None,
             hidden: Vec::new(),
             secrets: Vec::new(),
+            login_origins: Vec::new(),
+            is_network_own: false,
             logins: None,
             states: None,
             session_key: [0; 32],
@@ -155,6 +164,8 @@ impl Grants {
             hidden: hidden.collect::<Result<_>>()?,
             session_key: session_key(&settings),
             secrets: settings.secrets,
+            login_origins: settings.login_origins,
+            is_network_own: settings.login_network.is_some_and(|own| trust(&own) == trust(&settings.network)),
             logins: settings.logins,
             states: settings.owner.zip(settings.states),
             tls: OnceLock::new(),
@@ -168,6 +179,23 @@ impl Grants {
             clients,
             shared: Some(shared.clone()),
         })
+    }
+
+    /// Fails unless a secret may be proven to `origin`: an action opens hosts to its connector, and says how careful TLS
+    /// is for its own requests, but the connection's password is the connection's.
+    pub(crate) fn permit_login(&self, origin: &Origin) -> Result<()> {
+        if !self.login_origins.contains(origin) {
+            let message = format!("{origin}: an action opened this host, and no password is proven to it");
+            return Err(Error::egress_denied(message).hint(format!(
+                "if the connection's password is for it, add to the connection: network: {{ allowed_hosts: [\"{origin}\"] }}"
+            )));
+        }
+        if !self.is_network_own {
+            let message = format!("{origin}: no password is proven with the network settings of an action");
+            return Err(Error::egress_denied(message)
+                .hint("move network.tls and network.allow_plaintext from the action to the connection"));
+        }
+        Ok(())
     }
 
     /// What must not be in an answer to a request that had `sent`, nor in a log.
@@ -227,21 +255,27 @@ const NOTHING: &str = "this connection may not reach anything";
 /// because it covers keys and passwords.
 fn session_key(settings: &GrantSettings) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
-    let mut add = |part: &[u8]| {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    };
+    let mut add = |part: &[u8]| add(&mut context, part);
     add(settings.owner.as_ref().map(ConnectionTrn::to_string).unwrap_or_default().as_bytes());
     for (name, secret) in &settings.secrets {
         add(name.as_bytes());
         add(secret.expose_secret().as_bytes());
     }
-    let tls = &settings.network.tls;
+    add(&trust(&settings.network));
+    add(format!("{:?}", settings.egress.private()).as_bytes());
+    finished(context)
+}
+
+/// What decides whom a byte stream takes for the other end.
+fn trust(network: &NetworkSettings) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    let mut add = |part: &[u8]| add(&mut context, part);
+    let tls = &network.tls;
     add(&[
         u8::from(tls.insecure),
         u8::from(tls.ca_only),
         tls.min_version as u8,
-        u8::from(settings.network.allow_plaintext),
+        u8::from(network.allow_plaintext),
     ]);
     let (cert, key) =
         tls.client.as_ref().map_or(("", ""), |(cert, key)| (cert.expose_secret(), key.expose_secret()));
@@ -249,7 +283,15 @@ fn session_key(settings: &GrantSettings) -> [u8; 32] {
     for part in [ca, cert, key, tls.server_name.as_deref().unwrap_or_default()] {
         add(part.as_bytes());
     }
-    add(format!("{:?}", settings.egress.private()).as_bytes());
+    finished(context)
+}
+
+fn add(context: &mut Context, part: &[u8]) {
+    context.update(&(part.len() as u64).to_be_bytes());
+    context.update(part);
+}
+
+fn finished(context: Context) -> [u8; 32] {
     context.finish().as_ref().try_into().unwrap_or_default()
 }
 

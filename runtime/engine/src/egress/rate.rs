@@ -32,18 +32,24 @@ impl Limiter {
 
     /// Waits for the turn of one request. The permit is held until its answer was read.
     pub(crate) async fn turn(&self, deadline: Instant) -> Result<Option<OwnedSemaphorePermit>> {
-        let permit = match &self.slots {
-            None => None,
-            Some(slots) => match timeout_at(deadline, slots.clone().acquire_owned()).await {
-                Ok(permit) => permit.ok(),
-                Err(_) => {
-                    return Err(limited(
-                        "its requests under way are as many as rate_limit.concurrency allows",
-                        None,
-                    ));
-                }
-            },
-        };
+        let permit = self.place(deadline).await?;
+        self.pace(deadline).await?;
+        Ok(permit)
+    }
+
+    /// Waits for a place among those that ask at once.
+    pub(crate) async fn place(&self, deadline: Instant) -> Result<Option<OwnedSemaphorePermit>> {
+        let Some(slots) = &self.slots else { return Ok(None) };
+        match timeout_at(deadline, slots.clone().acquire_owned()).await {
+            Ok(permit) => Ok(permit.ok()),
+            Err(_) => {
+                Err(limited("its requests under way are as many as rate_limit.concurrency allows", None))
+            }
+        }
+    }
+
+    /// Waits until the period has room for one more.
+    pub(crate) async fn pace(&self, deadline: Instant) -> Result<()> {
         while let Some(Err(not_yet)) = self.rate.as_ref().map(DefaultDirectRateLimiter::check) {
             let wait = not_yet.wait_time_from(governor::clock::DefaultClock::default().now());
             let turn = Instant::now() + wait;
@@ -55,7 +61,7 @@ impl Limiter {
             }
             sleep_until(turn).await;
         }
-        Ok(permit)
+        Ok(())
     }
 }
 

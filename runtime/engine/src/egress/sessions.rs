@@ -1,8 +1,9 @@
 //! Streams that a connector leaves for its next call: connected, logged in, with what it knows of them.
 //!
 //! Invariants (C6, C7): a session is resumed only under the key it was parked with, which is the connection version, its
-//! secrets and network settings, the connector's digest, the endpoint and the name; and only while it is silent, since
-//! bytes nobody asked for would be taken for the next call's answer.
+//! secrets and network settings, the connector's digest, the endpoint and the name; only while it is silent, since bytes
+//! nobody asked for would be taken for the next call's answer; and none that was opened before configuration changed is
+//! there after it.
 
 use std::{
     collections::HashMap,
@@ -12,7 +13,8 @@ use std::{
 
 use openact_core::{
     limits::{
-        SESSION_AGE_MAX, SESSION_IDLE_MAX, SESSION_STATE_BYTES_MAX, SESSIONS_MAX, SESSIONS_PER_KEY_MAX,
+        SESSION_AGE_MAX, SESSION_IDLE_MAX, SESSION_NAME_BYTES_MAX, SESSION_STATE_BYTES_MAX, SESSIONS_MAX,
+        SESSIONS_PER_CONNECTION_MAX, SESSIONS_PER_KEY_MAX,
     },
     policy::Origin,
 };
@@ -42,6 +44,8 @@ pub(crate) struct Session {
     pub(crate) state: Zeroizing<Vec<u8>>,
     pub(crate) born: Instant,
     pub(crate) parked: Instant,
+    /// What [`Sessions::era`] was when it was opened.
+    pub(crate) era: u64,
 }
 
 impl Session {
@@ -49,10 +53,14 @@ impl Session {
         now.duration_since(self.parked) < SESSION_IDLE_MAX && now.duration_since(self.born) < SESSION_AGE_MAX
     }
 
-    /// Open, and with nothing to read.
+    /// Open, and with nothing to read: neither on its way nor decrypted already.
     fn is_silent(&self) -> bool {
         let read = self.io.tcp().map(|tcp| tcp.try_read(&mut [0; 1]));
-        matches!(read, Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock)
+        self.io.is_drained() && matches!(read, Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    fn is_small(&self, key: &SessionKey) -> bool {
+        self.state.len() <= SESSION_STATE_BYTES_MAX && key.name.len() <= SESSION_NAME_BYTES_MAX
     }
 }
 
@@ -64,7 +72,20 @@ pub(crate) struct Sessions(Arc<Mutex<Parked>>);
 struct Parked {
     by_key: HashMap<SessionKey, Vec<Session>>,
     count: usize,
+    /// How often all were closed.
+    era: u64,
     is_swept: bool,
+}
+
+impl Parked {
+    fn has_room(&self, key: &SessionKey) -> bool {
+        let of_key = self.by_key.get(key).map_or(0, Vec::len);
+        let is_same = |(other, _): &(&SessionKey, _)| other.grants == key.grants;
+        let of_connection = self.by_key.iter().filter(is_same).map(|(_, sessions)| sessions.len());
+        self.count < SESSIONS_MAX
+            && of_key < SESSIONS_PER_KEY_MAX
+            && of_connection.sum::<usize>() < SESSIONS_PER_CONNECTION_MAX
+    }
 }
 
 impl Sessions {
@@ -73,7 +94,13 @@ impl Sessions {
         let mut parked = lock(&self.0);
         let now = Instant::now();
         loop {
-            let session = parked.by_key.get_mut(key)?.pop()?;
+            let sessions = parked.by_key.get_mut(key)?;
+            let session = sessions.pop();
+            // A connector may call each by another name: what is empty does not stay.
+            if sessions.is_empty() {
+                parked.by_key.remove(key);
+            }
+            let session = session?;
             parked.count -= 1;
             if session.is_fresh(now) && session.is_silent() {
                 return Some(session);
@@ -81,12 +108,13 @@ impl Sessions {
         }
     }
 
-    /// Keeps a session, unless there are enough, or it is too old or its state too large.
+    /// Keeps a session, unless there are enough, it is too old, its state or name too large, or configuration has changed
+    /// since it was opened.
     pub(crate) fn park(&self, key: SessionKey, session: Session) {
         let mut parked = lock(&self.0);
-        let of_key = parked.by_key.get(&key).map_or(0, Vec::len);
-        let is_full = parked.count >= SESSIONS_MAX || of_key >= SESSIONS_PER_KEY_MAX;
-        if is_full || session.state.len() > SESSION_STATE_BYTES_MAX || !session.is_fresh(session.parked) {
+        let is_wanted =
+            session.era == parked.era && session.is_fresh(session.parked) && session.is_small(&key);
+        if !is_wanted || !parked.has_room(&key) {
             return;
         }
         parked.by_key.entry(key).or_default().push(session);
@@ -96,9 +124,15 @@ impl Sessions {
         }
     }
 
-    /// Closes all of them.
+    /// What a session notes when it is opened: another one after every [`Sessions::clear`].
+    pub(crate) fn era(&self) -> u64 {
+        lock(&self.0).era
+    }
+
+    /// Closes all of them, and those in use when they are parked.
     pub(crate) fn clear(&self) {
         let mut parked = lock(&self.0);
+        parked.era += 1;
         let closed = std::mem::take(&mut parked.by_key);
         parked.count = 0;
         drop(parked);
@@ -117,6 +151,7 @@ fn lock(parked: &Mutex<Parked>) -> MutexGuard<'_, Parked> {
 
 /// Closes what nobody came for, until there is nothing left.
 async fn sweep(parked: Weak<Mutex<Parked>>) {
+    let _sweeping = Sweeping(parked.clone());
     loop {
         sleep(SESSION_IDLE_MAX / 4).await;
         let Some(parked) = parked.upgrade() else { return };
@@ -129,8 +164,23 @@ async fn sweep(parked: Weak<Mutex<Parked>>) {
         parked.by_key.retain(|_, sessions| !sessions.is_empty());
         parked.count -= closed.len();
         if parked.count == 0 {
+            // Here and not only when it is dropped: what is parked in between would be swept by nobody.
             parked.is_swept = false;
             return;
         }
     }
 }
+
+/// That somebody sweeps. A runtime that ends drops its tasks, and the next one has to begin again.
+struct Sweeping(Weak<Mutex<Parked>>);
+
+impl Drop for Sweeping {
+    fn drop(&mut self) {
+        if let Some(parked) = self.0.upgrade() {
+            lock(&parked).is_swept = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Invariants: nothing is looked up before the policy said yes (E13); a certificate is verified unless the connection
-//! says otherwise; what was read or written since a stream's beginning is known as long as a login may still ask for it.
+//! says otherwise; what was read or written since a stream's beginning is known as long as a login may still ask for it;
+//! a stream that nobody knows the place of any more, because a write ended midway or what was read is lost, is closed.
 
 use std::{
     io,
@@ -18,8 +19,8 @@ use std::{
 use openact_core::{
     Error, ErrorCode, Result,
     limits::{
-        SOCKET_GRACE_MAX, SOCKET_HEARD_BYTES_MAX, SOCKET_READ_BYTES_MAX, SOCKET_READ_BYTES_MIN,
-        SOCKETS_PER_CALL_MAX,
+        SOCKET_GRACE_MAX, SOCKET_HEARD_BYTES_MAX, SOCKET_HOST_BYTES_MAX, SOCKET_READ_BYTES_MAX,
+        SOCKET_READ_BYTES_MIN, SOCKETS_PER_CALL_MAX,
     },
     login::{Echo, Frame, Heard},
     policy::Origin,
@@ -45,7 +46,7 @@ use crate::{error::tls_hint, instance::limit_error};
 pub(crate) enum Io {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-    /// A handshake that failed took it along.
+    /// What failed on it took it along.
     Closed,
 }
 
@@ -66,6 +67,15 @@ impl Io {
                 stream.flush().await
             }
             Self::Closed => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Whether nothing that arrived waits to be read on this side of the system.
+    pub(crate) fn is_drained(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(stream) => stream.get_ref().1.wants_read(),
+            Self::Closed => false,
         }
     }
 
@@ -94,8 +104,10 @@ pub(crate) struct Socket {
     /// How much the next read makes room for.
     room: usize,
     born: Instant,
-    /// Its turn under the connection's rate limit, for as long as it is open.
-    _permit: Option<OwnedSemaphorePermit>,
+    /// See [`super::sessions::Session::era`].
+    era: u64,
+    /// The call's place under the connection's rate limit, for as long as a stream is open.
+    _place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// What went over a stream since it, or TLS on it, began; see [`Heard`].
@@ -140,7 +152,7 @@ impl Socket {
         let id = traffic.open_socket()?;
         let target = origin.to_string();
         let (started, entry) = (Instant::now(), traffic.begin("sockets.open", target.clone()));
-        let permit = traffic.turn().await;
+        let turn = traffic.turn().await;
         let key = SessionKey {
             grants: traffic.grants.session_key,
             connector: by,
@@ -148,17 +160,17 @@ impl Socket {
             tls: wanted.tls,
             name: wanted.session.unwrap_or_default(),
         };
-        let found = match permit {
-            Ok(permit) => find(traffic, &key).await.map(|found| (found, permit)),
+        let found = match turn {
+            Ok(place) => find(traffic, &key).await.map(|found| (found, place)),
             Err(error) => Err(error),
         };
         let outcome = match &found {
-            Ok(((_, None), _)) => "connected",
-            Ok(((_, Some(_)), _)) => "resumed",
+            Ok((Found { state: None, .. }, _)) => "connected",
+            Ok((Found { state: Some(_), .. }, _)) => "resumed",
             Err(error) => error.code.as_str(),
         };
         traffic.finish(entry, outcome.to_owned(), started);
-        let (((io, born), state), permit) = found?;
+        let (Found { io, born, era, state }, place) = found?;
         let socket = Self {
             id,
             io,
@@ -170,7 +182,8 @@ impl Socket {
             ahead: Vec::new(),
             room: SOCKET_READ_BYTES_MIN,
             born,
-            _permit: permit,
+            era,
+            _place: place,
         };
         Ok((socket, state))
     }
@@ -193,8 +206,12 @@ impl Socket {
         let mut bytes = Vec::with_capacity(room);
         let read = timeout_at(self.deadline(), self.io.read(&mut bytes));
         let count = read.await.map_err(|_| self.late("the answer timed out"))?;
-        let count = count.map_err(|error| self.broken(&error))?;
-        self.traffic.received(count, &self.target)?;
+        let counted = match count {
+            Ok(count) => self.traffic.received(count, &self.target).map(|()| count),
+            Err(error) => Err(self.broken(&error)),
+        };
+        // What was read, and is not handed over, nobody will ask for again.
+        let count = counted.inspect_err(|_| self.io = Io::Closed)?;
         if count == room {
             // There is more where that came from.
             self.room = (self.room * 2).min(SOCKET_READ_BYTES_MAX);
@@ -213,7 +230,7 @@ impl Socket {
 
     /// Writes all of the guest's `bytes`.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if matches!(self.echo, Some((_, true))) {
+        if self.echo.as_ref().is_some_and(|(echo, _)| echo.is_over()) {
             self.echo = None;
         }
         Kept::keep(&mut self.heard.written, bytes, &mut self.heard.is_cut);
@@ -223,15 +240,19 @@ impl Socket {
     /// Writes a frame of a login, which the guest never sees.
     pub(crate) async fn write_frame(&mut self, frame: Frame) -> Result<()> {
         Kept::keep(&mut self.heard.written, &frame.placeholder(), &mut self.heard.is_cut);
-        self.send(frame.bytes()).await?;
+        let sent = self.send(frame.bytes()).await;
         self.echo = frame.into_echo().map(|echo| (echo, false));
-        Ok(())
+        sent
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.traffic.sending(bytes.len())?;
-        let written = timeout_at(self.deadline(), self.io.write(bytes)).await;
-        written.map_err(|_| self.late("sending timed out"))?.map_err(|error| self.broken(&error))
+        let sent = match timeout_at(self.deadline(), self.io.write(bytes)).await {
+            Ok(written) => written.map_err(|error| self.broken(&error)),
+            Err(_) => Err(self.late("sending timed out")),
+        };
+        // Nobody knows how much of it is on its way.
+        sent.inspect_err(|_| self.io = Io::Closed)
     }
 
     /// Begins TLS on a plain stream.
@@ -262,12 +283,13 @@ impl Socket {
 
     /// Leaves the stream for a later call, which finds it by `name`.
     pub(crate) fn park(self, name: String, state: Vec<u8>) {
-        let Self { io, mut key, born, traffic, ahead, echo, .. } = self;
+        let Self { io, mut key, born, era, traffic, ahead, echo, .. } = self;
         key.name = name;
         // What was sent and not read yet would be read as the answer to something else.
-        let is_idle = ahead.is_empty() && !matches!(echo, Some((_, false)));
-        if let (true, Ok(shared)) = (is_idle, traffic.grants.shared()) {
-            shared.sessions.park(key, Session { io, state: state.into(), born, parked: Instant::now() });
+        let is_idle = ahead.is_empty() && echo.is_none_or(|(echo, has_read)| has_read && echo.is_over());
+        if let (true, Ok(shared), Some(_)) = (is_idle, traffic.grants.shared(), io.tcp()) {
+            let parked = Instant::now();
+            shared.sessions.park(key, Session { io, state: state.into(), born, parked, era });
         }
     }
 
@@ -275,6 +297,11 @@ impl Socket {
     pub(crate) fn heard(&self) -> Heard<'_> {
         let Kept { written, read, is_cut } = &self.heard;
         Heard { written, read, is_whole: !is_cut }
+    }
+
+    /// Where it goes.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.key.origin
     }
 
     /// `tcp://host:port`
@@ -322,7 +349,12 @@ impl Socket {
 impl Traffic {
     /// The policy's word on where a stream goes, before anything else of it is looked at (E13).
     fn permit_endpoint(&self, host: &str, port: u16) -> Result<Origin> {
-        self.grants.egress.check_endpoint(host, port).inspect_err(|error| {
+        // What is no name of a host is not kept in the record either.
+        let (host, decided) = match host.len() <= SOCKET_HOST_BYTES_MAX {
+            true => (host, self.grants.egress.check_endpoint(host, port)),
+            false => ("-", Err(Error::egress_denied("the name of the host is too long to be one"))),
+        };
+        decided.inspect_err(|error| {
             let target = format!("tcp://{}:{port}", host.escape_debug());
             self.record("sockets.open", target, error.code.as_str().to_owned());
         })
@@ -336,12 +368,18 @@ impl Traffic {
         soft.unwrap_or(self.deadline)
     }
 
-    /// A turn under the connection's rate limit.
-    async fn turn(&self) -> Result<Option<OwnedSemaphorePermit>> {
-        match &self.grants.limiter {
-            Some(limiter) => limiter.turn(self.soft_deadline()).await,
-            None => Ok(None),
-        }
+    /// A turn under the connection's rate limit. All streams of a call have one place: a call that waited for itself (to
+    /// cancel what goes on on another stream, to go to another node of a cluster) would wait for ever.
+    async fn turn(&self) -> Result<Option<Arc<OwnedSemaphorePermit>>> {
+        let Some(limiter) = &self.grants.limiter else { return Ok(None) };
+        let held = self.ledger().place.upgrade();
+        let place = match held {
+            Some(place) => Some(place),
+            None => limiter.place(self.soft_deadline()).await?.map(Arc::new),
+        };
+        self.ledger().place = place.as_ref().map(Arc::downgrade).unwrap_or_default();
+        limiter.pace(self.soft_deadline()).await?;
+        Ok(place)
     }
 
     fn open_socket(&self) -> Result<u64> {
@@ -357,15 +395,29 @@ impl Traffic {
     }
 }
 
-/// A stream and when it began, with its state if it is a parked one.
-async fn find(traffic: &Traffic, key: &SessionKey) -> Result<((Io, Instant), Option<Vec<u8>>)> {
-    let grants = &traffic.grants;
-    if !key.name.is_empty()
-        && let Some(mut session) = grants.shared()?.sessions.take(key)
-    {
-        return Ok(((session.io, session.born), Some(std::mem::take(&mut session.state))));
+struct Found {
+    io: Io,
+    born: Instant,
+    era: u64,
+    /// Of a parked one.
+    state: Option<Vec<u8>>,
+}
+
+/// A parked stream, or a new one.
+async fn find(traffic: &Traffic, key: &SessionKey) -> Result<Found> {
+    let (grants, origin) = (&traffic.grants, &key.origin);
+    if grants.network.proxy.is_some() {
+        return Err(Error::egress_denied(format!("{origin}: network.proxy carries HTTP alone"))
+            .hint("take network.proxy out of the connection, or reach the host by a tunnel of your own"));
     }
-    let origin = &key.origin;
+    let sessions = &grants.shared()?.sessions;
+    if !key.name.is_empty()
+        && let Some(mut session) = sessions.take(key)
+    {
+        let state = Some(std::mem::take(&mut *session.state));
+        return Ok(Found { io: session.io, born: session.born, era: session.era, state });
+    }
+    let era = sessions.era();
     let deadline = traffic.soft_deadline().min(Instant::now() + grants.policies.timeout.connect());
     let dialled = timeout_at(deadline, async {
         let plain = dial(grants, origin).await?;
@@ -375,15 +427,11 @@ async fn find(traffic: &Traffic, key: &SessionKey) -> Result<((Io, Instant), Opt
         })
     });
     let io = dialled.await.map_err(|_| Error::timeout(format!("{origin}: connecting timed out")))??;
-    Ok(((io, Instant::now()), None))
+    Ok(Found { io, born: Instant::now(), era, state: None })
 }
 
 /// Looks the host up once, checks every address, and connects to the first that answers (E2 to E7).
 async fn dial(grants: &Grants, origin: &Origin) -> Result<TcpStream> {
-    if grants.network.proxy.is_some() {
-        return Err(Error::egress_denied(format!("{origin}: network.proxy carries HTTP alone"))
-            .hint("take network.proxy out of the connection, or reach the host by a tunnel of your own"));
-    }
     let (host, port) = (origin.host(), origin.port());
     let unknown = |error: io::Error| {
         Error::new(ErrorCode::NetworkError, format!("{origin}: looking up the host failed: {error}"))

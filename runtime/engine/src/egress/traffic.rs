@@ -11,7 +11,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use bytes::Bytes;
@@ -56,6 +56,8 @@ pub(crate) struct Ledger {
     buffered_bytes: usize,
     /// Byte streams opened.
     pub(crate) sockets: u64,
+    /// The place under the connection's rate limit that those which are open share.
+    pub(crate) place: Weak<OwnedSemaphorePermit>,
     /// The first uses of host functions.
     pub(crate) host_calls: Vec<HostCall>,
     /// How many more there were.

@@ -2,10 +2,12 @@
 //! decided here.
 //!
 //! Invariants (C6, C7): a name means a secret of this call's connection and nothing else; a login belongs to the stream it
-//! was started on; nothing is proven over plain text to another machine, unless the connection allows that.
+//! was started on; nothing is proven to a host that the connection itself does not name, nor over plain text to another
+//! machine, unless the connection allows that.
 
 use openact_core::{
     Error, JsonObject, Result,
+    limits::CAUSE_BYTES_MAX,
     login::{Answer, Channel, Login as Exchange, LoginRequest, Logins},
     manifest::Capability,
     secret::SecretString,
@@ -40,7 +42,7 @@ impl credentials::Host for HostView<'_> {
     ) -> wasmtime::Result<Result<Vec<u8>, HostError>> {
         Ok(self.signed(&algorithm, &name, &message).map_err(|error| match error {
             Some(error) => self.refuse(error),
-            None => HostError::Unsupported(format!("no algorithm '{}'", algorithm.escape_debug())),
+            None => HostError::Unsupported(format!("no algorithm '{}'", shown(&algorithm))),
         }))
     }
 
@@ -64,7 +66,7 @@ impl credentials::HostLogin for HostView<'_> {
                 let login = Login { exchange: Some(exchange), socket: rep, socket_id, mechanism };
                 Ok(self.0.table.push(login)?)
             }
-            Ok(None) => Err(HostError::Unsupported(format!("no login '{}' here", mechanism.escape_debug()))),
+            Ok(None) => Err(HostError::Unsupported(format!("no login '{}' here", shown(&mechanism)))),
             Err(error) => Err(self.refuse(error)),
         })
     }
@@ -116,6 +118,7 @@ impl HostView<'_> {
             .map_err(|_| Error::invalid_input("the parameters of a login are not a JSON object"))?;
         let name = parameters.get("secret").map_or(Some(PASSWORD), |name| name.as_str());
         let secret = self.secret(name.unwrap_or_default())?;
+        self.0.traffic.grants.permit_login(socket.origin())?;
         let network = &self.0.traffic.grants.network;
         if !socket.is_encrypted() && !socket.is_local() && !network.allow_plaintext {
             let target = socket.target();
@@ -133,14 +136,22 @@ impl HostView<'_> {
     fn signed(&self, algorithm: &str, name: &str, message: &[u8]) -> Result<Vec<u8>, Option<Error>> {
         let secret = self.require(Capability::Sockets).and_then(|()| self.secret(name));
         let secret = secret.map_err(Some)?;
-        self.logins().map_err(Some)?.sign(algorithm, &secret, message).ok_or(None)
+        let signature = self.logins().map_err(Some)?.sign(algorithm, &secret, message).ok_or(None)?;
+        // PBKDF2 signs each signature again. Who has done that often enough has what SCRAM makes of a password, and can
+        // log in with it as with the password itself.
+        if signature.len() == message.len() && std::str::from_utf8(message).is_err() {
+            return Err(Some(Error::egress_denied(
+                "what has the length of a signature, and is no text, is not signed: a password's key is derived like that",
+            )));
+        }
+        Ok(signature)
     }
 
     fn secret(&self, name: &str) -> Result<SecretString> {
         let secrets = &self.0.traffic.grants.secrets;
         let found = secrets.iter().find(|(own, _)| own == name);
         found.map(|(_, secret)| secret.clone()).ok_or_else(|| {
-            let name = name.escape_debug();
+            let name = shown(name);
             Error::not_found(format!("the connection has no secret '{name}'"))
                 .hint(format!("set {name} of the connection"))
         })
@@ -150,6 +161,11 @@ impl HostView<'_> {
         let logins = self.0.traffic.grants.logins.as_deref();
         logins.ok_or_else(|| Error::egress_denied("this call has no connection to log in to"))
     }
+}
+
+/// A guest's word, as far as a message needs it.
+fn shown(text: &str) -> String {
+    text.escape_debug().take(CAUSE_BYTES_MAX).collect()
 }
 
 /// The secret that is meant where a login names none.

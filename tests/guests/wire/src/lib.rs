@@ -138,7 +138,7 @@ impl Player {
                 login.step(&bytes(&text(2))).map(|answer| latin(&answer)).map_err(told)
             }
             "length" => credentials::length(&text(1)).map(Value::from).map_err(told),
-            "sign" => credentials::sign(&text(1), &text(2), text(3).as_bytes())
+            "sign" => credentials::sign(&text(1), &text(2), &bytes(&text(3)))
                 .map(|signature| latin(&signature))
                 .map_err(told),
             "reveal" => credentials::reveal(&text(1)).map(Value::from).map_err(told),
