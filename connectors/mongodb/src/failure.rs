@@ -153,7 +153,11 @@ pub fn of_write(reply: Document<'_>, done: Json) -> Result<Option<Failure>, Fail
         (None, Some(concern)) => {
             let mut error = ServerError::read(concern)?;
             error.message = format!("it was written, but not confirmed as asked: {}", error.message);
-            Some(error.upstream(Some(details)))
+            // A server that stops meanwhile is like one that went away: nobody can say what is kept.
+            Some(match CHANGING.contains(&error.code) {
+                true => error.into_failure(true),
+                false => error.upstream(Some(details)),
+            })
         }
         (None, None) => None,
     })

@@ -3,7 +3,7 @@
 //! Invariant: a connector that is faster than its caller waits, and one whose caller takes no stream is told so, so that
 //! it can collect its items instead.
 
-use openact_core::{Error, ErrorCode, manifest::Capability};
+use openact_core::{Error, manifest::Capability};
 use serde_json::value::RawValue;
 
 use super::HostView;
@@ -39,5 +39,11 @@ async fn hand_over(item: String, max: u64, items: &ItemSender) -> openact_core::
     }
     let item =
         RawValue::from_string(item).map_err(|_| Error::invalid_input("a streamed item is not JSON"))?;
-    items.send(item).await.map_err(|_| Error::new(ErrorCode::Overloaded, "the caller went away"))
+    items.send(item).await.map_err(|_| nobody_reads())
+}
+
+/// A stream that nobody reads any more is like one whose time is over: a connector that is told so stops the other
+/// system's work.
+pub(super) fn nobody_reads() -> Error {
+    Error::timeout("the caller of the stream went away")
 }

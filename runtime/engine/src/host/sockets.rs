@@ -7,7 +7,7 @@ use openact_core::{
 };
 use wasmtime::component::Resource;
 
-use super::HostView;
+use super::{HostView, output::nobody_reads};
 use crate::{
     bindings::v0_1::{
         sockets::{self, Endpoint, Opened, TextEncoding, TlsMode},
@@ -40,8 +40,19 @@ impl sockets::HostSocket for HostView<'_> {
         socket: Resource<Socket>,
         max: u32,
     ) -> wasmtime::Result<Result<Vec<u8>, HostError>> {
+        // Who has taken items and left will not take those that this waits for, however long they need.
+        let items = self.0.items.clone().filter(|_| self.0.usage.items > 0);
+        let gone = async {
+            match &items {
+                Some(items) => items.closed().await,
+                None => std::future::pending().await,
+            }
+        };
         let socket = self.0.table.get_mut(&socket)?;
-        let read = socket.0.read((max as usize).min(SOCKET_READ_BYTES_MAX)).await;
+        let read = tokio::select! {
+            read = socket.0.read((max as usize).min(SOCKET_READ_BYTES_MAX)) => read,
+            () = gone => Err(nobody_reads()),
+        };
         Ok(read.map_err(|error| self.refuse(error)))
     }
 
