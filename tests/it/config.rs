@@ -62,6 +62,7 @@ async fn load(path: &Path, upstream: &str) -> OpenAct {
             ca if ca.ends_with("_CA_PEM") => Some(pki().ca.text.clone()),
             cert if cert.ends_with("_CERT_PEM") => Some(pki().client.cert.text.clone()),
             key if key.ends_with("_KEY_PEM") => Some(pki().client.key.text.clone()),
+            port if port.ends_with("_PORT") => Some("1".into()),
             _ => Some("from-the-environment".into()),
         })
         .config_text(text, format)
@@ -104,6 +105,8 @@ fn by_type(schema: &Value) -> Value {
 /// What suits every action: a token endpoint's answer, and the last page of a list.
 const ANSWER: &str = r#"{"ok": true, "access_token": "t", "token_type": "Bearer", "items": [1]}"#;
 
+const DATABASES: [&str; 4] = ["mongodb", "mysql", "postgres", "redis"];
+
 #[tokio::test]
 async fn every_file_loads_and_every_action_runs() {
     let files = files("config");
@@ -113,6 +116,10 @@ async fn every_file_loads_and_every_action_runs() {
         let openact = load(&path, &upstream.url()).await;
         let actions = openact.list_actions(&Tenant::default(), None, None).await.unwrap();
         assert!(!actions.is_empty(), "{}", path.display());
+        // Those of databases are run against real ones, in the modules of their names.
+        if actions.iter().any(|action| DATABASES.contains(&action.trn.connector.as_str())) {
+            continue;
+        }
         for action in &actions {
             let call = request(&action.trn.to_string(), input(action));
             let result = openact.execute(call).await.result;

@@ -119,6 +119,32 @@ impl<'a> Page<'a> {
     }
 }
 
+/// The connectors that are none over HTTP; each has a page in `docs/connectors`.
+const DATABASES: [&str; 4] = ["mongodb", "mysql", "postgres", "redis"];
+
+impl<'a> Page<'a> {
+    /// What a connection and the actions of `kind` have beside what those of `http` have too.
+    fn database(&mut self, kind: &str, connection: &Map<String, Value>, action: &Map<String, Value>) {
+        let own = self.defs[&format!("{kind}.connection")]["properties"].as_object().unwrap();
+        writeln!(self.text, "\n## A connection of `{kind}`\n").unwrap();
+        writeln!(
+            self.text,
+            "Beside the host's fields, which are those of `http`. More: [{kind}](connectors/{kind}.md)."
+        )
+        .unwrap();
+        self.table(own, |name| !connection.contains_key(name));
+        let prefix = format!("{kind}.action.");
+        for (name, node) in self.defs {
+            let operation = name.strip_prefix(&prefix).filter(|operation| !operation.contains('.'));
+            let Some(operation) = operation else { continue };
+            write!(self.text, "\n### `{operation}` of `{kind}`\n").unwrap();
+            self.table(node["properties"].as_object().unwrap(), |name| !action.contains_key(name));
+        }
+        // Their parts are explained in the connector's page.
+        self.next.clear();
+    }
+}
+
 fn page(schema: &Value) -> String {
     let defs = schema["$defs"].as_object().unwrap();
     let mut page = Page { defs, text: HEAD.into(), next: VecDeque::new(), seen: Vec::new() };
@@ -132,14 +158,19 @@ fn page(schema: &Value) -> String {
             page.table(fields, |_| true);
         }
     }
+    for kind in DATABASES {
+        page.database(kind, own, action["properties"].as_object().unwrap());
+    }
     page.text.push_str(
         "\n## Connector templates\n\nFields of their own, beside those of `http`, and their operations.\n",
     );
     for kind in schema["properties"]["connectors"]["properties"].as_object().unwrap().keys() {
-        let Some(fields) = defs[&format!("{kind}.connection")]["properties"].as_object() else { continue };
-        if kind == "http" {
+        // Other names of a connector have nothing of their own.
+        let Some(connection) = defs.get(&format!("{kind}.connection")) else { continue };
+        if kind == "http" || DATABASES.contains(&kind.as_str()) {
             continue;
         }
+        let fields = connection["properties"].as_object().unwrap();
         write!(page.text, "\n### {kind}\n").unwrap();
         page.table(fields, |name| !own.contains_key(name) || matches!(name, "token" | "base_url" | "region"));
         let prefix = format!("{kind}.action.");
@@ -168,7 +199,14 @@ fn the_page_is_what_the_schema_says() {
         written == made,
         "docs/configuration.md is not what the schema says: run this test with UPDATE=1"
     );
-    for field in ["`base_url`", "### retry", "### authorization", "`secret_access_key`", "### github"] {
+    for field in [
+        "`base_url`",
+        "### retry",
+        "### authorization",
+        "`secret_access_key`",
+        "### github",
+        "### `find` of `mongodb`",
+    ] {
         assert!(made.contains(field), "{field}");
     }
 }

@@ -23,7 +23,7 @@ use crate::setup::{assert_fails, memory};
 
 const CANARY: &str = "canary-5e1d-secret";
 
-/// A connection of every kind of credential, and what else may hold a secret; each with the canary in it.
+/// A connection of every kind of credential, and what else may hold a secret over HTTP; each with the canary in it.
 fn connections() -> Value {
     let pem = format!("-----BEGIN X-----\n{CANARY}\n-----END X-----\n");
     let kinds = json!({
@@ -93,16 +93,35 @@ fn file() -> Value {
     let (rest, actions) = rest();
     let mut all = connections();
     all.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-    json!({"connectors": {"http": {"connections": all, "actions": actions}}})
+    let mut connectors = json!({"http": {"connections": all, "actions": actions}});
+    for (kind, scheme, name) in [
+        ("postgres", "postgres", "pg"),
+        ("mysql", "mysql", "my"),
+        ("redis", "rediss", "re"),
+        ("mongodb", "mongodb", "mo"),
+    ] {
+        let by_url = format!("{name}-url");
+        connectors[kind] = json!({"connections": {
+            name: {"host": "db.example.com", "user": "u", "password": CANARY},
+            by_url: {"url": format!("{scheme}://u:{CANARY}@db.example.com:1/1")},
+        }});
+    }
+    json!({ "connectors": connectors })
 }
 
 /// The same in the flat shape.
 fn flat(file: &Value) -> Value {
-    let mut http = file["connectors"]["http"].clone();
-    for connection in http["connections"].as_object_mut().unwrap().values_mut() {
-        connection["kind"] = "http".into();
+    let mut flat = json!({"connections": {}, "actions": {}});
+    for (kind, of_kind) in file["connectors"].as_object().unwrap() {
+        for (name, connection) in of_kind["connections"].as_object().unwrap() {
+            flat["connections"][name] = connection.clone();
+            flat["connections"][name]["kind"] = kind.as_str().into();
+        }
+        for (name, action) in of_kind["actions"].as_object().into_iter().flatten() {
+            flat["actions"][name] = action.clone();
+        }
     }
-    http
+    flat
 }
 
 /// An OpenAct with a secret that was set by hand, and the file in it.
@@ -150,7 +169,7 @@ async fn what_is_exported_imports_as_the_same_in_every_format_and_shape() {
     let file = json_escaped(&file());
     let tenant = Tenant::default();
     let expected = content(&with(&file.to_string(), Format::Json).await).await;
-    assert_eq!(expected.len(), 18);
+    assert_eq!(expected.len(), 26);
     assert_eq!(content(&with(&flat(&file).to_string(), Format::Json).await).await, expected, "flat");
     for format in [Format::Yaml, Format::Json, Format::Toml] {
         let first = with(&file.to_string(), Format::Json).await;
@@ -295,7 +314,7 @@ fn an_encrypted_export_opens_with_age_and_imports_again() {
     // A file with the same values changes nothing.
     let again = run(other.path(), &["import", &file, "--dry-run"]);
     let summary: Value = serde_json::from_slice(&again.stdout).unwrap();
-    assert_eq!(summary["summary"], json!({"created": 0, "changed": 0, "unchanged": 18}));
+    assert_eq!(summary["summary"], json!({"created": 0, "changed": 0, "unchanged": 26}));
     // What age encrypted, binary, is read, too.
     let binary = home.path().join("theirs.json.age").display().to_string();
     let seal = "k = pyrage.x25519.Recipient.from_str(sys.argv[3])\nopen(sys.argv[2], 'wb').write(pyrage.encrypt(open(sys.argv[1], 'rb').read(), [k]))";
