@@ -46,7 +46,8 @@ impl Guest for Wire {
                 name: "play".into(),
                 summary: "play the steps".into(),
                 action_schema: json!({"type": "object"}).to_string(),
-                input_schema: json!({"type": "object", "properties": {"steps": {"type": "array"}}}).to_string(),
+                input_schema: json!({"type": "object", "properties": {"steps": {"type": "array"}}})
+                    .to_string(),
                 output_schema: None,
                 overridable: vec![],
                 effect: Effect::Write,
@@ -145,7 +146,9 @@ impl Player {
             "get" => state::get(&text(1))
                 .map(|entry| entry.map_or(Value::Null, |entry| json!([latin(&entry.value), entry.revision])))
                 .map_err(told),
-            "set" => state::set_if(&text(1), &bytes(&text(2)), step[3].as_u64()).map(Value::from).map_err(told),
+            "set" => {
+                state::set_if(&text(1), &bytes(&text(2)), step[3].as_u64()).map(Value::from).map_err(told)
+            }
             "delete" => state::delete(&text(1)).map(nothing).map_err(told),
             other => Err(("none", format!("there is no step '{other}'"))),
         }

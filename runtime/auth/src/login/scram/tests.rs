@@ -207,20 +207,20 @@ async fn c7_no_proof_is_made_for_a_first_message_that_breaks_the_rules() {
         (String::new(), ErrorCode::UpstreamError),
         ("e=unknown-user".to_owned(), ErrorCode::AuthRequired),
     ] {
-        let mut login = begun(&exchanges().nth(0).unwrap());
+        let mut login = begun(&exchanges().next().unwrap());
         assert_eq!(failed(&mut login, message.as_bytes()).await.code, code, "{message}");
     }
-    let mut login = begun(&exchanges().nth(0).unwrap());
+    let mut login = begun(&exchanges().next().unwrap());
     assert_eq!(failed(&mut login, b"r=\xff").await.code, ErrorCode::UpstreamError);
     for message in [format!("r={nonce},s={salt},i={at_most}"), format!("r={nonce},s={salt},i=4096,x=y")] {
-        let mut login = begun(&exchanges().nth(0).unwrap());
+        let mut login = begun(&exchanges().next().unwrap());
         assert!(login.step(message.as_bytes(), NOTHING).await.is_ok(), "{message}");
     }
 }
 
 #[tokio::test]
 async fn steps_have_an_order() {
-    let exchange = &exchanges().nth(0).unwrap();
+    let exchange = &exchanges().next().unwrap();
     let parameters = || json!({"user": exchange.user});
     let mut login = scram("SCRAM-SHA-1", parameters(), PASSWORD, Channel::default());
     let error = failed(&mut login, exchange.server_first.as_bytes()).await;
