@@ -11,7 +11,7 @@
 //! | B4 a cold process, against curl | [`process`] |
 //! | B5 many stored actions, against few | [`lookup`] |
 //! | B6 memory of calls in flight | [`memory`] |
-//! | B7 a row of PostgreSQL, B8 a value of Redis, and the same of MariaDB and MongoDB, against native drivers | [`databases`] |
+//! | B7 a row of PostgreSQL, B8 a value of Redis, and the same of MariaDB and MongoDB, against native drivers | `databases` |
 //! | B10 an import of many actions, against few | [`import`] |
 //!
 //! Invariant: the two sides of a figure take turns in one run, so that whatever slows the machine slows both. A
