@@ -211,11 +211,19 @@ async fn a_connection_without_a_database_has_none_in_the_next_call_either() {
     for server in each() {
         let mut bare = connection(server, Mysql::USER, By::Plain);
         bare.as_object_mut().unwrap().remove("database");
-        let openact = over(bare, json!({})).await;
+        let hidden =
+            json!({"operation": "transaction", "statements": ["SET session_track_schema = OFF", "USE app"]});
+        let openact = over(bare, json!({ "hidden": hidden })).await;
         for _ in 0..3 {
             assert_eq!(any(&openact, "SELECT DATABASE() AS d", json!([])).await, json!([{"d": null}]));
             value(&openact, "mysql/any", json!({"statement": "USE app"})).await;
         }
+        // Nor where the server was told not to say so.
+        value(&openact, "mysql/hidden", json!({})).await;
+        assert_eq!(any(&openact, "SELECT DATABASE() AS d", json!([])).await, json!([{"d": null}]));
+        // One that leaves nothing serves the next call.
+        let id = any(&openact, "SELECT CONNECTION_ID() AS id", json!([])).await;
+        assert_eq!(any(&openact, "SELECT CONNECTION_ID() AS id", json!([])).await, id);
         // Nor does one call find what another version of its connection did.
         let openact = plain(server, json!({})).await;
         assert_eq!(any(&openact, "SELECT DATABASE() AS d", json!([])).await, json!([{"d": "app"}]));
@@ -230,8 +238,12 @@ async fn a_reader_writes_nothing_whatever_it_is_told() {
             "CREATE TABLE {table} (x INT); INSERT INTO {table} VALUES (1);
              DELIMITER //\nCREATE PROCEDURE p_{table}() BEGIN COMMIT; START TRANSACTION READ WRITE; INSERT INTO {table} VALUES (9); COMMIT; SELECT 1; END//\nDELIMITER ;"
         ));
+        let sequence = match server.is_mariadb() {
+            true => format!("CREATE SEQUENCE s_{table};"),
+            false => String::new(),
+        };
         server.sql_as_root(&format!(
-            "SET GLOBAL log_bin_trust_function_creators = 1; USE app;
+            "SET GLOBAL log_bin_trust_function_creators = 1; USE app; {sequence}
              DELIMITER //\nCREATE FUNCTION f_{table}() RETURNS INT BEGIN SET SESSION TRANSACTION READ WRITE; INSERT INTO {table} VALUES (8); RETURN 1; END//\nDELIMITER ;"
         ));
         let openact = plain(server, json!({
@@ -261,6 +273,10 @@ async fn a_reader_writes_nothing_whatever_it_is_told() {
                 format!("ANALYZE UPDATE {table} SET x = 5"),
                 format!("SELECT x INTO OUTFILE '/tmp/{table}' FROM {table}"),
                 "LOCK TABLES app WRITE".into(),
+                format!("OPTIMIZE TABLE {table}"),
+                format!("INSERT INTO {table} VALUES (6) RETURNING x"),
+                "EXECUTE IMMEDIATE 'COMMIT'".into(),
+                format!("SELECT NEXTVAL(s_{table})"),
             ] {
                 let (code, message) = refused(&openact, "mysql/read", &statement).await;
                 assert!(
@@ -417,30 +433,12 @@ async fn what_cannot_be_prepared_is_sent_as_text_and_read_alike() {
 
 /// Values of one row, and of them the text and the integer.
 fn random_input(round: usize, random: &mut impl FnMut() -> u64) -> (Value, String, String) {
-    const ALPHABET: &[char] = &[
-        '\'',
-        '"',
-        '\\',
-        '`',
-        ';',
-        '-',
-        '#',
-        '?',
-        ':',
-        '\0',
-        '\n',
-        '%',
-        '_',
-        'a',
-        'é',
-        '\u{1F600}',
-        '*',
-        '/',
-    ];
+    const ALPHABET: &str = "'\"\\`;-#?:\0\n%_aé\u{1F600}*/";
+    let letters: Vec<char> = ALPHABET.chars().collect();
     let hostile = ["' OR '1'='1", "'; DROP TABLE x; --", "\\'; --", "\" OR 1=1 #", ":s", "?", "%s", ""];
     let text: String = match hostile.get(round) {
         Some(text) => (*text).to_owned(),
-        None => (0..random() % 40).map(|_| ALPHABET[random() as usize % ALPHABET.len()]).collect(),
+        None => (0..random() % 40).map(|_| letters[random() as usize % letters.len()]).collect(),
     };
     let decimal = format!("{}.{:010}", random().cast_signed(), random() % 10_000_000_000);
     let bytes: Vec<u8> = (0..random() % 50).map(|_| random() as u8).collect();
@@ -562,6 +560,44 @@ async fn names_limits_and_errors() {
                 assert_eq!(warned["warnings"], 1);
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a6_an_error_within_a_procedure_does_not_run_it_again() {
+    for server in each() {
+        let table = fresh_name();
+        server.sql(&format!(
+            "CREATE TABLE {table} (x INT);\nDELIMITER //\nCREATE PROCEDURE p_{table}(n INT) BEGIN INSERT INTO {table} VALUES (n); \
+             EXECUTE nothing; END//\nDELIMITER ;"
+        ));
+        let call = json!({"statement": format!("CALL p_{table}(?)"), "parameters": [{"name": "n"}]});
+        let openact = plain(server, json!({ "call": call })).await;
+        for n in 0..3 {
+            let (error, _) = failure(&openact, "mysql/call", json!({ "n": n })).await;
+            assert!(format!("{:?}", error.details).contains("1243"), "{error:?}");
+        }
+        assert_eq!(server.sql(&format!("SELECT GROUP_CONCAT(x ORDER BY x) FROM {table}")), "0,1,2");
+    }
+}
+
+#[tokio::test]
+async fn what_a_reader_does_not_want_is_stopped_at_the_server() {
+    for server in each() {
+        let table = fresh_name();
+        server.sql(&format!("CREATE TABLE {table} (x INT); INSERT INTO {table} VALUES (1), (2), (3), (4)"));
+        // The last row would need an hour, and the limit is the statement's own.
+        let statement = format!(
+            "SELECT x, REPEAT('z', 100000) AS z, IF(x = 4, SLEEP(3600), 0) AS s FROM {table} ORDER BY NULL LIMIT 100"
+        );
+        let first = json!({"statement": statement, "max_rows": 1, "read_only": true});
+        let openact = plain(server, json!({ "first": first })).await;
+        let rows = value(&openact, "mysql/first", json!({})).await;
+        assert_eq!((&rows["rows"][0]["x"], &rows["truncated"]), (&json!(1), &json!(true)));
+        let running = format!(
+            "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT x, REPEAT%{table}%' AND ID <> CONNECTION_ID()"
+        );
+        until(server, &running, "0");
     }
 }
 

@@ -100,7 +100,6 @@ pub enum Setting {
 const NOT_SETTINGS: &[&str] = &[
     "autocommit",
     "sql_select_limit",
-    "session_track_schema",
     "transaction_read_only",
     "tx_read_only",
     "character_set_client",

@@ -229,8 +229,9 @@ fn in_session<T>(
     };
     let result = pool.run(host, kind, connect, work);
     match (&result, running.get()) {
-        (Err(Failure::Network(_)) | Ok(_), _) | (_, None) => {}
-        (Err(_), Some(id)) => kill(connection, &pool, id, host),
+        (Err(Failure::Network(_)), _) | (_, None) => {}
+        // Of an answer, too, whose rest nobody wants.
+        (_, Some(id)) => kill(connection, &pool, id, host),
     }
     result
 }

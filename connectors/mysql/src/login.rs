@@ -33,7 +33,6 @@ const WANTED: u32 = capability::PROTOCOL_41
     | capability::PLUGIN_AUTH
     | capability::CONNECT_ATTRS
     | capability::PLUGIN_AUTH_LENENC
-    | capability::SESSION_TRACK
     | capability::DEPRECATE_EOF;
 
 const NATIVE: &str = "mysql_native_password";
@@ -51,8 +50,6 @@ pub struct Server {
     pub is_mariadb: bool,
     /// Rows end with an OK.
     pub ends_with_ok: bool,
-    /// Answers say what changed in the session.
-    pub tracks: bool,
     /// Columns have MariaDB's addition.
     pub extended: bool,
     /// Whether TLS protects it.
@@ -120,7 +117,6 @@ pub(crate) fn log_in(stream: &mut Stream, connection: &Connection) -> Result<Ser
         connection_id: greeting.connection_id,
         is_mariadb,
         ends_with_ok: agreed & capability::DEPRECATE_EOF != 0,
-        tracks: agreed & capability::SESSION_TRACK != 0,
         extended: extended != 0,
         encrypted,
     })

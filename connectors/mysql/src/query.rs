@@ -188,6 +188,9 @@ fn attempt<'h>(
         Err(failure) if is_broken(&failure) => return Err(failure),
         ahead => ahead,
     };
+    // What the server says of the statement now may be something else than what was sent with it relied on.
+    let relied_on =
+        ahead.as_ref().is_ok_and(|said| said.is_none_or(|said| session.is_still(&prepared, said)));
     let mut outcome = Outcome::new(new_rows(true));
     let reading = Reading { binary: prepared.shape.prepares, may_stop: job.read_only };
     let read = reading.read(session, &mut outcome, new_rows);
@@ -195,9 +198,10 @@ fn attempt<'h>(
     match (ahead, read) {
         // The statement was not prepared, or not in the transaction that it was to be in.
         (Err(failure), _) => Err(failure),
-        (Ok(()), Ok(())) => Ok(Answered::Done(outcome)),
-        (Ok(()), Err(failure)) if prepared.ahead && is_stale(&failure) => Ok(Answered::Stale(failure)),
-        (Ok(()), Err(failure)) => Err(failure),
+        (Ok(_), Ok(())) => Ok(Answered::Done(outcome)),
+        // Otherwise it is the statement itself that says so, a procedure for instance, and not before it began.
+        (Ok(_), Err(failure)) if !relied_on && is_stale(&failure) => Ok(Answered::Stale(failure)),
+        (Ok(_), Err(failure)) => Err(failure),
     }
 }
 
@@ -296,14 +300,15 @@ impl Reading {
     ) -> Result<Option<Done>, Failure> {
         let mut enough = false;
         loop {
+            // What has come already is passed by: the session then serves the next call.
+            if enough && self.may_stop && !session.has_next() {
+                return Ok(None);
+            }
             match session.line(self.binary)? {
                 Line::Row(_) if enough => {}
                 Line::Row(fields) => {
                     let write = if self.binary { to_json::binary } else { to_json::text };
                     enough = rows.push(|row| write(row, columns, fields))? == More::Enough;
-                    if enough && self.may_stop {
-                        return Ok(None);
-                    }
                 }
                 Line::End(done) => return Ok(Some(done)),
                 Line::Failed(failure) => {
@@ -328,7 +333,7 @@ pub(crate) fn run_all<'h>(
     }
     session.before(if read_only { "START TRANSACTION READ ONLY" } else { "START TRANSACTION" })?;
     // A statement must not run before it is known that the transaction has begun.
-    let done = session.settle().and_then(|()| all_of(session, jobs, read_only, &mut new_rows));
+    let done = session.settle().and_then(|_| all_of(session, jobs, read_only, &mut new_rows));
     let committed = done.and_then(|results| {
         session.run(command::QUERY, b"COMMIT", true)?;
         let mut outcome = Outcome::new(new_rows(false));

@@ -8,7 +8,7 @@
 //! | transactions, `SET`, user variables, temporary tables, locks, handlers, prepared statements | `COM_RESET_CONNECTION` |
 //! | what that sets to the server's defaults: character set, settings of the connection, `READ ONLY` | `SET` |
 //! | `SET ROLE`, which survives it | `SET ROLE` to what the login had |
-//! | `USE`, which survives it | `COM_INIT_DB`; without a database of the connection the session is closed |
+//! | `USE`, which survives it | `COM_INIT_DB`; without a database of the connection an assignment that fails, and closes the session, if one is selected |
 //! | an open transaction of a server that cannot do this, half an answer | the session is closed |
 //!
 //! So a lock is held no longer than its call, and what runs in a parked session runs in one that is known to be set back.
@@ -36,6 +36,9 @@ const STATE_VERSION: u8 = 1;
 
 /// The last prepared statement, of MariaDB.
 const LAST: u32 = u32::MAX;
+
+/// Fails if a database is selected: a value of two rows.
+const NO_DATABASE: &str = "SET @openact = IF(DATABASE() IS NULL, NULL, (SELECT 1 UNION SELECT 2))";
 
 /// More than the server has.
 const COLUMNS_MAX: u64 = 10_000;
@@ -68,14 +71,14 @@ pub struct Session<'h> {
     number: u8,
     /// As the last answer said.
     status: u16,
-    /// Answers that come before that of the next request.
-    ahead: Vec<Ahead>,
+    /// Answers that come before that of the next request, with the number that each begins with.
+    ahead: Vec<(Ahead, u8)>,
+    /// The number that the answer to the request begins with.
+    answer: u8,
     /// Parts of the resetting whose answers are to come.
     resetting: Option<usize>,
     /// Nothing of a call is left.
     clean: bool,
-    /// Another database is selected.
-    moved: bool,
     /// The number of the statement that was prepared last.
     last_id: u32,
     /// As in `SET ROLE`; empty where there are no roles.
@@ -127,9 +130,9 @@ impl<'h> Session<'h> {
             number: 0,
             status: 0,
             ahead: Vec::new(),
+            answer: 1,
             resetting: None,
             clean: false,
-            moved: false,
             last_id: 0,
             role: String::new(),
             statements: Statements::default(),
@@ -177,20 +180,24 @@ impl<'h> Session<'h> {
 
     /// Asks whether the server is there.
     pub(crate) fn ping(&mut self) -> Result<(), Failure> {
-        self.put(command::PING, b"");
-        self.ahead.push(Ahead::Done);
-        self.settle()
+        self.put_ahead(command::PING, b"", Ahead::Done);
+        self.settle().map(drop)
     }
 
     fn send_ahead(&mut self, sql: &str, what: Ahead) -> Result<(), Failure> {
-        self.put(command::QUERY, sql.as_bytes());
-        self.ahead.push(what);
-        if self.setup.connection.pipelining { Ok(()) } else { self.settle() }
+        self.put_ahead(command::QUERY, sql.as_bytes(), what);
+        if self.setup.connection.pipelining { Ok(()) } else { self.settle().map(drop) }
     }
 
-    fn put(&mut self, command: u8, body: &[u8]) {
+    fn put_ahead(&mut self, command: u8, body: &[u8], what: Ahead) {
+        let number = self.put(command, body);
+        self.ahead.push((what, number));
+    }
+
+    /// The number that the answer begins with.
+    fn put(&mut self, command: u8, body: &[u8]) -> u8 {
         self.clean = false;
-        wire::put_command(self.stream.write_buf(), command, body);
+        wire::put_command(self.stream.write_buf(), command, body)
     }
 
     /// What the statement is, learned in an earlier call or asked for now. With `at_once` what is known is not asked for.
@@ -199,14 +206,12 @@ impl<'h> Session<'h> {
         if let Some(shape) = known.filter(|shape| !shape.prepares) {
             return Ok(Prepared { id: 0, shape, ahead: false });
         }
-        self.put(command::PREPARE, text.as_bytes());
-        self.ahead.push(Ahead::Prepared);
+        self.put_ahead(command::PREPARE, text.as_bytes(), Ahead::Prepared);
         if let Some(shape) = known.filter(|_| at_once && self.setup.connection.pipelining) {
             let id = if self.server.is_mariadb { LAST } else { self.last_id.wrapping_add(1) };
             return Ok(Prepared { id, shape, ahead: true });
         }
-        self.stream.flush_harmless()?;
-        let shape = match self.settle_all() {
+        let shape = match self.settle() {
             Ok(shape) => shape,
             Err(failure) if failure::number(&failure) == Some(1295) => {
                 Some(Shape { parameters: 0, has_columns: false, prepares: false })
@@ -220,6 +225,12 @@ impl<'h> Session<'h> {
         Ok(Prepared { id: self.last_id, shape, ahead: false })
     }
 
+    /// Whether what the server says of a statement is what was sent with it relied on.
+    pub(crate) fn is_still(&self, prepared: &Prepared, said: Shape) -> bool {
+        let same_number = prepared.id == LAST && self.server.is_mariadb || prepared.id == self.last_id;
+        !prepared.ahead || same_number && prepared.shape.parameters == said.parameters
+    }
+
     /// What is known of a statement is wrong.
     pub(crate) fn forget(&mut self, text: &str) {
         self.statements.forget(text);
@@ -227,7 +238,7 @@ impl<'h> Session<'h> {
 
     /// Sends a request, and with `last` what sets the session back behind it.
     pub(crate) fn run(&mut self, command: u8, body: &[u8], last: bool) -> Result<(), Failure> {
-        self.put(command, body);
+        self.answer = self.put(command, body);
         if last && self.setup.connection.pipelining {
             self.put_reset();
         }
@@ -235,16 +246,13 @@ impl<'h> Session<'h> {
         if self.setup.read_only { self.stream.flush_harmless() } else { self.stream.flush() }
     }
 
-    /// Takes the answers to what was sent ahead. Where one of them is an error, the request's is still to come.
-    pub(crate) fn settle(&mut self) -> Result<(), Failure> {
+    /// Takes the answers to what was sent ahead; what was said of a prepared statement. Where one of them is an error, the
+    /// request's is still to come. Where several are, the first is why.
+    pub(crate) fn settle(&mut self) -> Result<Option<Shape>, Failure> {
         self.stream.flush_harmless()?;
-        self.settle_all().map(|_| ())
-    }
-
-    /// The same; what was said of a prepared statement. Where several failed, the first is why.
-    fn settle_all(&mut self) -> Result<Option<Shape>, Failure> {
         let (mut failed, mut shape) = (None, None);
-        for what in std::mem::take(&mut self.ahead) {
+        for (what, number) in std::mem::take(&mut self.ahead) {
+            self.number = number;
             let outcome = match what {
                 Ahead::Done => self.plain()?.map(|_| ()),
                 Ahead::Role => self.learn_role()?,
@@ -257,7 +265,7 @@ impl<'h> Session<'h> {
 
     /// An answer without rows.
     fn plain(&mut self) -> Result<Result<Done, Failure>, Failure> {
-        match self.begin()? {
+        match self.head()? {
             Head::Done(done) => Ok(Ok(done)),
             Head::Failed(failure) => Ok(Err(failure)),
             Head::Columns(_) | Head::File => Err(unexpected("no answer to a command")),
@@ -266,7 +274,7 @@ impl<'h> Session<'h> {
 
     /// Who the login has made us. A server without roles, which says so, has none to set back.
     fn learn_role(&mut self) -> Result<Result<(), Failure>, Failure> {
-        match self.begin()? {
+        match self.head()? {
             Head::Failed(Failure::Upstream(_)) => return Ok(Ok(())),
             Head::Failed(failure) => return Ok(Err(failure)),
             Head::Columns(columns) if columns.len() == 1 => {}
@@ -294,7 +302,6 @@ impl<'h> Session<'h> {
 
     /// The answer to a preparation.
     fn prepared(&mut self) -> Result<Result<Shape, Failure>, Failure> {
-        self.number = 1;
         let mut fields = Fields(wire::next(&mut self.stream, &mut self.number)?);
         match fields.u8()? {
             0 => {}
@@ -314,7 +321,7 @@ impl<'h> Session<'h> {
 
     /// The beginning of the answer to a request.
     pub(crate) fn begin(&mut self) -> Result<Head, Failure> {
-        self.number = 1;
+        self.number = self.answer;
         self.head()
     }
 
@@ -324,8 +331,8 @@ impl<'h> Session<'h> {
         let mut fields = Fields(body);
         let count = match fields.u8()? {
             0 => {
-                let done = Done::ok(fields, self.server.tracks)?;
-                self.note(&done);
+                let done = Done::ok(fields)?;
+                self.status = done.status;
                 return Ok(Head::Done(done));
             }
             0xff => return Ok(Head::Failed(failure::of(fields)?)),
@@ -335,9 +342,13 @@ impl<'h> Session<'h> {
         if count > COLUMNS_MAX {
             return Err(unexpected("more columns than there can be"));
         }
-        let mut columns = Vec::new();
+        let (mut columns, mut bytes) = (Vec::new(), 0);
         for _ in 0..count {
             let body = wire::next(&mut self.stream, &mut self.number)?;
+            bytes += body.len();
+            if bytes > wire::PACKET_BYTES_MAX {
+                return Err(unexpected("names of columns that are longer than there can be"));
+            }
             columns.push(Column::read(body, self.server.extended)?);
         }
         if !self.server.ends_with_ok {
@@ -348,30 +359,24 @@ impl<'h> Session<'h> {
 
     /// The next row, or the end of them.
     pub(crate) fn line(&mut self, binary: bool) -> Result<Line<'_>, Failure> {
-        let (ends_with_ok, tracks) = (self.server.ends_with_ok, self.server.tracks);
+        let ends_with_ok = self.server.ends_with_ok;
         let body = wire::next(&mut self.stream, &mut self.number)?;
         let mut fields = Fields(body);
         let done = match fields.u8()? {
             0 if binary => return Ok(Line::Row(fields)),
             0xff => return Ok(Line::Failed(failure::of(fields)?)),
-            0xfe if ends_with_ok => Done::ok(fields, tracks)?,
+            0xfe if ends_with_ok => Done::ok(fields)?,
             0xfe if body.len() < 9 => Done::eof(fields)?,
             _ if !binary => return Ok(Line::Row(Fields(body))),
             _ => return Err(broken()),
         };
-        // As `note`, beside the borrowed row.
         self.status = done.status;
-        if let Some(schema) = &done.schema {
-            self.moved = self.setup.connection.database.as_ref().is_none_or(|own| own.as_bytes() != schema);
-        }
         Ok(Line::End(done))
     }
 
-    fn note(&mut self, done: &Done) {
-        self.status = done.status;
-        if let Some(schema) = &done.schema {
-            self.moved = self.setup.connection.database.as_ref().is_none_or(|own| own.as_bytes() != schema);
-        }
+    /// Whether the next packet is here already, whole.
+    pub(crate) fn has_next(&self) -> bool {
+        wire::is_whole(self.stream.buffered())
     }
 
     /// Refuses to send a file: an empty packet says that there is none.
@@ -393,10 +398,9 @@ impl<'h> Session<'h> {
     }
 
     fn settings(&self) -> Vec<String> {
-        let track = if self.server.tracks { ", session_track_schema = ON" } else { "" };
         let Setup { assignments, rows, read_only, .. } = self.setup;
         let rows = select_limit(*rows);
-        let mut all = vec![format!("SET NAMES utf8mb4, autocommit = 1, {rows}{track}{assignments}")];
+        let mut all = vec![format!("SET NAMES utf8mb4, autocommit = 1, {rows}{assignments}")];
         if *read_only {
             all.push("SET SESSION TRANSACTION READ ONLY".into());
         }
@@ -410,7 +414,10 @@ impl<'h> Session<'h> {
         if !self.role.is_empty() {
             parts.push((command::QUERY, format!("SET ROLE {}", self.role)));
         }
-        parts.extend(self.setup.connection.database.iter().map(|name| (command::INIT_DB, name.clone())));
+        parts.push(match &self.setup.connection.database {
+            Some(name) => (command::INIT_DB, name.clone()),
+            None => (command::QUERY, NO_DATABASE.into()),
+        });
         parts
     }
 
@@ -428,8 +435,7 @@ impl<'h> Session<'h> {
     pub(crate) fn reset(&mut self) {
         let is_over = self.ahead.is_empty() && self.running.get().is_none();
         if is_over && self.try_reset().is_ok_and(|confirmed| confirmed) {
-            let known = !self.moved && (self.server.tracks || self.setup.connection.database.is_some());
-            self.clean = known && !self.says(status::IN_TRANSACTION);
+            self.clean = !self.says(status::IN_TRANSACTION);
         }
     }
 
@@ -439,6 +445,7 @@ impl<'h> Session<'h> {
             for (command, body) in self.resetting() {
                 self.put(command, body.as_bytes());
                 self.stream.flush_harmless()?;
+                self.number = 1;
                 confirmed &= self.plain()?.is_ok();
             }
             return Ok(confirmed);
@@ -448,6 +455,7 @@ impl<'h> Session<'h> {
             self.stream.flush_harmless()?;
         }
         for _ in 0..self.resetting.take().unwrap_or_default() {
+            self.number = 1;
             confirmed &= self.plain()?.is_ok();
         }
         Ok(confirmed)
@@ -462,9 +470,8 @@ impl<'h> Session<'h> {
             connection_id: fields.u32().ok()?,
             is_mariadb: flag(0),
             ends_with_ok: flag(1),
-            tracks: flag(2),
-            extended: flag(3),
-            encrypted: flag(4),
+            extended: flag(2),
+            encrypted: flag(3),
         };
         self.last_id = fields.u32().ok()?;
         let rows = fields.u64().ok()?;
@@ -483,8 +490,8 @@ impl pool::Session for Session<'_> {
         if !self.clean || self.running.get().is_some() {
             return None;
         }
-        let Server { connection_id, is_mariadb, ends_with_ok, tracks, extended, encrypted, .. } = self.server;
-        let flags = [is_mariadb, ends_with_ok, tracks, extended, encrypted];
+        let Server { connection_id, is_mariadb, ends_with_ok, extended, encrypted, .. } = self.server;
+        let flags = [is_mariadb, ends_with_ok, extended, encrypted];
         let flags = flags.into_iter().enumerate().map(|(at, flag)| u8::from(flag) << at).sum();
         let mut state = vec![STATE_VERSION, flags];
         state.extend(connection_id.to_le_bytes());

@@ -34,8 +34,6 @@ pub mod capability {
     pub const CONNECT_ATTRS: u32 = 1 << 20;
     /// Answers to the login may be long.
     pub const PLUGIN_AUTH_LENENC: u32 = 1 << 21;
-    /// Answers say what changed in the session.
-    pub const SESSION_TRACK: u32 = 1 << 23;
     /// Rows end with an OK.
     pub const DEPRECATE_EOF: u32 = 1 << 24;
     /// Of MariaDB's own: columns say that they are JSON.
@@ -50,8 +48,6 @@ pub mod status {
     pub const MORE_RESULTS: u16 = 8;
     /// The transaction is read-only.
     pub const READ_ONLY: u16 = 0x2000;
-    /// The answer says what changed.
-    pub const SESSION_CHANGED: u16 = 0x4000;
 }
 
 /// The commands.
@@ -89,6 +85,14 @@ pub fn next<'s>(stream: &'s mut Stream, number: &mut u8) -> Result<&'s [u8], Fai
     stream.take(length + 4)?.get(4..).ok_or_else(broken)
 }
 
+/// Whether `buffered` begins with a whole packet.
+pub fn is_whole(buffered: &[u8]) -> bool {
+    match *buffered {
+        [a, b, c, _, ref rest @ ..] => rest.len() as u64 >= u32::from_le_bytes([a, b, c, 0]).into(),
+        _ => false,
+    }
+}
+
 /// Appends `body` as one packet, or as many as it takes; the number of the next.
 pub fn put(out: &mut Vec<u8>, mut number: u8, mut body: &[u8]) -> u8 {
     loop {
@@ -104,15 +108,15 @@ pub fn put(out: &mut Vec<u8>, mut number: u8, mut body: &[u8]) -> u8 {
     }
 }
 
-/// Appends a command.
-pub fn put_command(out: &mut Vec<u8>, command: u8, body: &[u8]) {
-    if body.len() + 1 < PACKET_BYTES_MAX {
-        let [a, b, c, _] = u32::try_from(body.len() + 1).unwrap_or_default().to_le_bytes();
-        out.extend([a, b, c, 0, command]);
-        out.extend(body);
-    } else {
-        put(out, 0, &[&[command], body].concat());
+/// Appends a command; the number that its answer begins with.
+pub fn put_command(out: &mut Vec<u8>, command: u8, body: &[u8]) -> u8 {
+    if body.len() + 1 >= PACKET_BYTES_MAX {
+        return put(out, 0, &[&[command], body].concat());
     }
+    let [a, b, c, _] = u32::try_from(body.len() + 1).unwrap_or_default().to_le_bytes();
+    out.extend([a, b, c, 0, command]);
+    out.extend(body);
+    1
 }
 
 /// Appends a length and that many bytes.
@@ -215,7 +219,7 @@ pub fn unexpected(what: &str) -> Failure {
 }
 
 /// What an answer without rows, or the end of one with rows, says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Done {
     /// Rows that were inserted, changed or deleted.
     pub rows_affected: u64,
@@ -225,31 +229,17 @@ pub struct Done {
     pub status: u16,
     /// How many there were.
     pub warnings: u16,
-    /// The database that is selected now, where it was selected anew.
-    pub schema: Option<Vec<u8>>,
 }
 
 impl Done {
     /// Of an OK, its first byte read already.
-    pub fn ok(mut fields: Fields<'_>, tracked: bool) -> Result<Self, Failure> {
-        let mut done = Self {
+    pub fn ok(mut fields: Fields<'_>) -> Result<Self, Failure> {
+        Ok(Self {
             rows_affected: fields.number()?,
             last_insert_id: fields.number()?,
             status: fields.u16()?,
             warnings: fields.u16()?,
-            schema: None,
-        };
-        if tracked && done.status & status::SESSION_CHANGED != 0 {
-            fields.counted()?;
-            let mut changes = Fields(fields.counted()?);
-            while !changes.0.is_empty() {
-                let (kind, change) = (changes.u8()?, changes.counted()?);
-                if kind == 1 {
-                    done.schema = Some(Fields(change).counted()?.to_vec());
-                }
-            }
-        }
-        Ok(done)
+        })
     }
 
     /// Of an EOF, its first byte read already.

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::{
-    IDLE, answer, bigint, call, command, done, greeting, ok, packet, parked, prepared, reset_answer, rows,
-    select,
+    IDLE, answer, bigint, call, column, command, done, greeting, ok, packet, parked, prepared, reset_answer,
+    rows, select,
 };
 
 /// What comes of a repeated call that is answered with these bytes, and then nothing.
@@ -50,9 +50,10 @@ fn packets_out_of_order_and_lengths_that_lie() {
             .chain([1, 0, 0, 1, 0xfd])
             .collect(),
     );
-    // Changes of the session that are not what they say.
-    let changed = [&[0, 0, 0][..], &0x4002_u16.to_le_bytes(), &[0, 0, 0, 9, 1]].concat();
-    is_protocol([prepared(2), answer(&[changed])].concat());
+    // Names that would need gigabytes together.
+    let long = column(&"n".repeat(6 << 20), 8, 0, 63);
+    let whole = [prepared(2), answer(&[vec![3], long.clone(), long.clone(), long])].concat();
+    is_protocol(whole);
     // A packet of 16 MiB and more.
     assert!(matches!(
         answered([prepared(2), vec![0xff, 0xff, 0xff, 1]].concat()),

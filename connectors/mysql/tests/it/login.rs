@@ -46,7 +46,7 @@ fn response(plugin: &str, capabilities: u32, number: u8) -> Vec<u8> {
     packet(number, &body)
 }
 
-const AGREED: u32 = 0x01be_a209;
+const AGREED: u32 = 0x013e_a209;
 
 #[test]
 fn each_way_of_login_at_every_split() {

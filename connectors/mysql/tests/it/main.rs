@@ -143,7 +143,7 @@ const PLAIN: u32 = ALL & !wire::capability::SSL;
 
 /// What a new session is set to, for as many rows.
 fn settings(rows: &str) -> String {
-    format!("SET NAMES utf8mb4, autocommit = 1, sql_select_limit = {rows}, session_track_schema = ON")
+    format!("SET NAMES utf8mb4, autocommit = 1, sql_select_limit = {rows}")
 }
 
 /// What is asked of a new session.

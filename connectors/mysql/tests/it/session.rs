@@ -47,6 +47,120 @@ fn another_number_than_was_thought_costs_a_flight_and_nothing_else() {
 }
 
 #[test]
+fn an_error_of_the_statements_own_is_no_reason_to_run_it_again() {
+    // A procedure that has inserted a row, and then runs what was not prepared, or says so of itself.
+    for (number, mariadb) in [(1243, false), (1210, false), (1835, false), (1243, true)] {
+        let state = if mariadb { parked_at_mariadb() } else { parked() };
+        let failed = answer(&[error(number, "own")]);
+        let script = Script::new()
+            .resumed(state)
+            .expect(repeated(if mariadb { u32::MAX } else { 2 }))
+            .answer([prepared(2), failed, reset_answer()].concat());
+        let host = FakeHost::new().socket(script);
+        let code = number.to_string();
+        assert!(matches!(select(&host), Err(Failure::Upstream(error)) if error.code == Some(code)));
+        assert_eq!((host.left().as_str(), host.parked().len()), ("", 1));
+    }
+}
+
+/// As [`parked`], of a MariaDB, which the flags say.
+fn parked_at_mariadb() -> Vec<u8> {
+    let mut state = parked();
+    state[1] |= 1;
+    state
+}
+
+#[test]
+fn other_values_than_were_thought_cost_a_flight() {
+    let none = answer(&[[&[0, 2, 0, 0, 0, 1, 0][..], &[0; 5]].concat(), bigint("x")]);
+    let script = Script::new()
+        .resumed(parked_at_mariadb())
+        .expect(repeated(u32::MAX))
+        .answer([none.clone(), answer(&[error(1210, "Incorrect arguments")]), reset_answer()].concat())
+        .expect(command(22, b"SELECT ?"))
+        .answer(none)
+        .expect(reset())
+        .answer(reset_answer());
+    let host = FakeHost::new().socket(script);
+    assert!(matches!(select(&host), Err(Failure::InvalidInput(text)) if text.contains("0 values")));
+    assert_eq!((host.left().as_str(), host.parked().len()), ("", 1));
+}
+
+#[test]
+fn the_answer_to_a_command_of_several_packets_goes_on_with_their_number() {
+    let text = "x".repeat(crate::wire::PACKET_BYTES_MAX);
+    let sent = {
+        let head = [&2_u32.to_le_bytes()[..], &[0, 1, 0, 0, 0, 0, 1, 253, 0]].concat();
+        let mut body = head;
+        crate::wire::put_counted(&mut body, text.as_bytes());
+        command(23, &body)
+    };
+    assert_eq!(sent[..4], [0xff, 0xff, 0xff, 0]);
+    let row = [&[0, 0][..], &7_u64.to_le_bytes()].concat();
+    let bodies = [vec![1], bigint("x"), row, done(0xfe, IDLE)];
+    let rows: Vec<u8> = bodies.iter().zip(2_u8..).flat_map(|(body, at)| packet(at, body)).collect();
+    let script = Script::new()
+        .resumed(parked())
+        .expect([command(22, b"SELECT ?"), sent, reset()].concat())
+        .answer([prepared(2), rows, reset_answer()].concat());
+    let host = FakeHost::new().socket(script);
+    assert_eq!(call(json!({"statement": "SELECT ?"}), json!([text]), &host), Ok(one_row()));
+    assert_eq!((host.left().as_str(), host.parked().len()), ("", 1));
+}
+
+#[test]
+fn the_rest_of_an_answer_is_passed_by_if_it_is_there_and_else_stopped() {
+    let action = json!({"statement": "SELECT ?", "read_only": true, "max_rows": 1});
+    let row = [&[0, 0][..], &7_u64.to_le_bytes()].concat();
+    let whole = answer(&[vec![1], bigint("x"), row.clone(), row.clone(), row, done(0xfe, IDLE)]);
+    let ahead = [answer(&[ok(IDLE)]), answer(&[ok(READ_ONLY)]), prepared(2)].concat();
+    let back = answer(&[ok(IDLE)]).repeat(5);
+    let truncated = || {
+        let mut result = one_row();
+        result["truncated"] = true.into();
+        result
+    };
+    let script = || Script::new().resumed(parked()).expect_anything();
+    let host = FakeHost::new().socket(script().answer([ahead.clone(), whole.clone(), back].concat()));
+    assert_eq!(call(action.clone(), json!([7]), &host), Ok(truncated()));
+    assert_eq!(host.parked().len(), 1);
+    // Nothing of the last row is there yet, or not all of it.
+    for missing in [11 + 14, 11 + 14 - 5] {
+        let part = whole[..whole.len() - missing].to_vec();
+        let script = script().answer([ahead.clone(), part].concat());
+        let killer = Script::new()
+            .answer(crate::greeting("8.4.0", "caching_sha2_password", crate::PLAIN))
+            .login("caching_sha2_password", &[(crate::NONCE, b"scramble")])
+            .expect_anything()
+            .answer(packet(2, &ok(IDLE)))
+            .expect(sql("KILL QUERY 42"))
+            .answer(packet(1, &ok(IDLE)));
+        let host = FakeHost::new().socket(script).socket(killer);
+        assert_eq!(call(action.clone(), json!([7]), &host), Ok(truncated()));
+        assert_eq!((host.left().as_str(), host.parked().len()), ("", 0));
+    }
+}
+
+#[test]
+fn c7_without_a_database_none_may_be_selected_in_a_parked_session() {
+    let mut connection = connection();
+    connection.as_object_mut().unwrap().remove("database");
+    let none = sql("SET @openact = IF(DATABASE() IS NULL, NULL, (SELECT 1 UNION SELECT 2))");
+    let back = [command(31, b""), sql(&crate::settings("10001")), sql("SET ROLE NONE"), none].concat();
+    for (last, count) in [(ok(IDLE), 1), (error(1242, "Subquery returns more than 1 row"), 0)] {
+        let answers = [prepared(2), rows(), answer(&[ok(IDLE)]).repeat(3), answer(&[last])].concat();
+        let script = Script::new()
+            .resumed(parked())
+            .expect([command(22, b"SELECT ?"), execute(2), back.clone()].concat())
+            .answer(answers);
+        let host = FakeHost::new().socket(script);
+        let action = json!({"statement": "SELECT ?"});
+        assert_eq!(call_on(connection.clone(), "query", action, json!([7]), &host), Ok(one_row()));
+        assert_eq!((host.left().as_str(), host.parked().len()), ("", count));
+    }
+}
+
+#[test]
 fn a_statement_that_was_refused_is_the_reason() {
     let refused =
         [answer(&[error(1146, "no table")]), answer(&[error(1243, "unknown")]), reset_answer()].concat();
@@ -305,10 +419,10 @@ fn a_dry_run_opens_nothing() {
 }
 
 #[test]
-fn a_server_of_before_session_tracking() {
-    use crate::wire::capability::{DEPRECATE_EOF, SESSION_TRACK};
+fn a_server_of_before_roles_and_resets() {
+    use crate::wire::capability::DEPRECATE_EOF;
     let eof = vec![0xfe, 0, 0, 2, 0];
-    let old = crate::PLAIN & !(DEPRECATE_EOF | SESSION_TRACK);
+    let old = crate::PLAIN & !DEPRECATE_EOF;
     let prepared = answer(&[
         vec![0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0],
         bigint("?"),
@@ -318,7 +432,7 @@ fn a_server_of_before_session_tracking() {
     ]);
     let row = [&[0, 0][..], &7_u64.to_le_bytes()].concat();
     let rows = answer(&[vec![1], bigint("x"), eof.clone(), row, eof]);
-    let settings = crate::settings("10001").replace(", session_track_schema = ON", "");
+    let settings = crate::settings("10001");
     let ahead = [sql("SELECT CURRENT_ROLE()"), sql(&settings), command(22, b"SELECT ?")].concat();
     // It knows no roles either, and so there is none to set back.
     let no_roles = answer(&[error(1305, "FUNCTION CURRENT_ROLE does not exist")]);
