@@ -121,8 +121,9 @@ impl Player {
                 socket()?.write_credential(&text(2), TextEncoding::Utf8).map(nothing).map_err(told)
             }
             "park" => {
-                let socket = self.sockets.get_mut(index()).and_then(Option::take);
-                socket.map(|socket| Socket::park(socket, &text(2), &bytes(&text(3))));
+                if let Some(socket) = self.sockets.get_mut(index()).and_then(Option::take) {
+                    Socket::park(socket, &text(2), &bytes(&text(3)));
+                }
                 Ok(Value::Null)
             }
             "drop" => {
