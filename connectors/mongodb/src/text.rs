@@ -50,7 +50,8 @@ impl<'a> Text<'a> {
     pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, NotJson> {
         let raw = self.raw_string()?;
         let inside = raw.get(1..raw.len() - 1).ok_or(NotJson)?;
-        if inside.contains('\\') {
+        // An escape is to be read; a control character has to be one (RFC 8259 section 7).
+        if inside.bytes().any(|byte| byte == b'\\' || byte < b' ') {
             serde_json::from_str(raw).map(Cow::Owned).map_err(|_| NotJson)
         } else {
             Ok(Cow::Borrowed(inside))
