@@ -141,11 +141,12 @@ mod tests {
             (Some("{\"password\": hunter2}"), &[][..]),
             (Some("[1]"), &[("a", "1")]),
             (Some("{\"a\": \"hunter2\"}"), &[("a.b", "1")]),
-            (Some("@/nonexistent/file"), &[]),
         ] {
             let error = made(input, set).await.unwrap_err();
             assert_eq!(error.code, openact::ErrorCode::InvalidInput);
             assert!(!error.to_json().to_string().contains("hunter2"), "{error:?}");
         }
+        let error = made(Some("@/nonexistent/file"), &[]).await.unwrap_err();
+        assert_eq!(error.code, openact::ErrorCode::NotFound);
     }
 }
