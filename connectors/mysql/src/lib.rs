@@ -238,7 +238,10 @@ fn in_session<T>(
 
 /// Asks the server to stop the statement that runs in another session of ours.
 fn kill(connection: &Connection, pool: &Pool, id: u32, host: &dyn Host) {
-    let Ok((socket, _)) = host.open(&pool.endpoint, TlsMode::Plain, None) else { return };
+    let Ok((socket, _)) = openact_connector::sockets::open_by(host, &pool.endpoint, TlsMode::Plain, None)
+    else {
+        return;
+    };
     let mut stream = Stream::new(socket);
     if login::log_in(&mut stream, connection).is_ok() {
         wire::put_command(stream.write_buf(), command::QUERY, format!("KILL QUERY {id}").as_bytes());

@@ -227,7 +227,10 @@ fn cancel(connection: &Connection, pool: &Pool, key: &CancelKey, host: &dyn Host
     if *key == CancelKey::default() {
         return;
     }
-    let Ok((socket, _)) = host.open(&pool.endpoint, TlsMode::Plain, None) else { return };
+    let Ok((socket, _)) = openact_connector::sockets::open_by(host, &pool.endpoint, TlsMode::Plain, None)
+    else {
+        return;
+    };
     let mut stream = Stream::new(socket);
     if login::encrypt(&mut stream, connection.tls).is_ok() {
         wire::cancel_request(stream.write_buf(), key.process, &key.secret);

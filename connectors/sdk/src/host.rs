@@ -4,7 +4,7 @@ use crate::{
     HostError, Json, Request, Response,
     bindings::openact::connector::{http, log, output},
     log::Level,
-    sockets::{self, Endpoint, Opened, TlsMode},
+    sockets::Streams,
 };
 
 /// The host of a running connector, or a fake one (see [`crate::testing`]).
@@ -12,9 +12,12 @@ pub trait Host {
     /// Sends one request and waits for the head of the response and the first part of its body.
     fn send(&self, request: Request) -> Result<Response, HostError>;
 
-    /// Opens a stream to one of the connection's own endpoints, or resumes one that was parked under the same `session`.
-    /// Needs [`crate::Capability::Sockets`]. See [`crate::pool`] for reading and writing.
-    fn open(&self, endpoint: &Endpoint, tls: TlsMode, session: Option<&str>) -> Result<Opened, HostError>;
+    /// What opens streams in place of the component's imports, in a test; see [`crate::sockets::open_by`]. The imports are
+    /// not behind this trait, since a component is linked with all that a trait object can reach, and pays for each
+    /// import at every call.
+    fn streams(&self) -> Option<&dyn Streams> {
+        None
+    }
 
     /// Writes one line of diagnostics. `fields` is a JSON object.
     fn log(&self, level: Level, message: &str, fields: Option<&Json>);
@@ -30,10 +33,6 @@ pub(crate) struct ComponentHost;
 impl Host for ComponentHost {
     fn send(&self, request: Request) -> Result<Response, HostError> {
         http::send(&request).map(Response::from)
-    }
-
-    fn open(&self, endpoint: &Endpoint, tls: TlsMode, session: Option<&str>) -> Result<Opened, HostError> {
-        sockets::open(endpoint, tls, session)
     }
 
     fn log(&self, level: Level, message: &str, fields: Option<&Json>) {

@@ -10,7 +10,7 @@
 //!
 //! Invariant: nothing that may write is sent twice, and nothing at all is sent a third time.
 
-use crate::{Endpoint, Failure, Host, Stream, TlsMode};
+use crate::{Endpoint, Failure, Host, Stream, TlsMode, sockets::open_by};
 
 /// A session of a connector's protocol over one stream.
 pub trait Session {
@@ -55,7 +55,7 @@ impl Pool {
         mut connect: impl FnMut(Stream, Option<Vec<u8>>) -> Result<S, Failure>,
         mut work: impl FnMut(&mut S) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let (socket, state) = host.open(&self.endpoint, self.tls, Some(&self.session))?;
+        let (socket, state) = open_by(host, &self.endpoint, self.tls, Some(&self.session))?;
         let resumed = state.is_some();
         let mut attempt_on = |socket, state| {
             connect(Stream::new(socket), state).map(|mut session| {
@@ -73,7 +73,7 @@ impl Pool {
         if again {
             drop(attempt);
             // Without a name nothing parked is given: the others of this name are as old as the one that broke.
-            let (socket, _) = host.open(&self.endpoint, self.tls, None)?;
+            let (socket, _) = open_by(host, &self.endpoint, self.tls, None)?;
             attempt = attempt_on(socket, None);
         }
         let (session, result) = attempt?;

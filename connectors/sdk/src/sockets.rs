@@ -1,4 +1,4 @@
-//! `sockets`: outbound byte streams for wire protocols, opened by [`crate::Host::open`]. TLS, name resolution and the
+//! `sockets`: outbound byte streams for wire protocols, opened by [`open_by`]. TLS, name resolution and the
 //! egress policy are the host's. Most connectors use a [`crate::Stream`], which reads and writes in large pieces.
 //!
 //! Invariant: one [`Socket`] is one stream of the other system's own; dropping it closes it.
@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::{
-    HostError, Login,
+    Host, HostError, Login,
     bindings::openact::connector::{credentials, sockets},
 };
 
@@ -19,10 +19,30 @@ impl Endpoint {
     }
 }
 
-/// What [`crate::Host::open`] gives: the stream, and the state of the parked session if one was resumed.
+/// What [`open_by`] gives: the stream, and the state of the parked session if one was resumed.
 pub type Opened = (Box<dyn Socket>, Option<Vec<u8>>);
 
-/// [`crate::Host::open`] of the component's own host. Only in a component.
+/// Opens streams, in a test.
+pub trait Streams {
+    /// As [`open_by`].
+    fn open(&self, endpoint: &Endpoint, tls: TlsMode, session: Option<&str>) -> Result<Opened, HostError>;
+}
+
+/// Opens a stream to one of the connection's own endpoints, or resumes one that was parked under the same `session`. Needs
+/// [`crate::Capability::Sockets`]. See [`crate::pool`] for reading and writing.
+pub fn open_by(
+    host: &dyn Host,
+    endpoint: &Endpoint,
+    tls: TlsMode,
+    session: Option<&str>,
+) -> Result<Opened, HostError> {
+    match host.streams() {
+        Some(streams) => streams.open(endpoint, tls, session),
+        None => open(endpoint, tls, session),
+    }
+}
+
+/// [`open_by`] the component's own host. Only in a component.
 pub fn open(endpoint: &Endpoint, tls: TlsMode, session: Option<&str>) -> Result<Opened, HostError> {
     let opened = sockets::open(endpoint, tls, session)?;
     Ok((Box::new(opened.socket), opened.resumed))

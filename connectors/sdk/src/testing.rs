@@ -17,7 +17,7 @@ use crate::{
     connector,
     http::Rest,
     log::Level,
-    sockets::{Endpoint, Opened, TlsMode},
+    sockets::{Endpoint, Opened, Streams, TlsMode},
 };
 
 pub use script::Script;
@@ -135,12 +135,8 @@ impl Host for FakeHost {
         self.script.borrow_mut().pop_front().unwrap_or_else(unexpected)
     }
 
-    fn open(&self, endpoint: &Endpoint, tls: TlsMode, session: Option<&str>) -> Result<Opened, HostError> {
-        self.opened.borrow_mut().push((endpoint.clone(), tls, session.map(str::to_owned)));
-        let unexpected = || Err(HostError::Denied("the fake host has no stream left to open".into()));
-        let script = self.sockets.borrow_mut().pop_front().unwrap_or_else(unexpected)?;
-        let resumed = script.resumed.clone();
-        Ok((Box::new(script::Scripted::new(script, self.seen.clone())), resumed))
+    fn streams(&self) -> Option<&dyn Streams> {
+        Some(self)
     }
 
     fn log(&self, level: Level, message: &str, _fields: Option<&Json>) {
@@ -154,6 +150,16 @@ impl Host for FakeHost {
         let not_json = |error: serde_json::Error| HostError::InvalidRequest(error.to_string());
         emitted.borrow_mut().push(item.parse().map_err(not_json)?);
         Ok(())
+    }
+}
+
+impl Streams for FakeHost {
+    fn open(&self, endpoint: &Endpoint, tls: TlsMode, session: Option<&str>) -> Result<Opened, HostError> {
+        self.opened.borrow_mut().push((endpoint.clone(), tls, session.map(str::to_owned)));
+        let unexpected = || Err(HostError::Denied("the fake host has no stream left to open".into()));
+        let script = self.sockets.borrow_mut().pop_front().unwrap_or_else(unexpected)?;
+        let resumed = script.resumed.clone();
+        Ok((Box::new(script::Scripted::new(script, self.seen.clone())), resumed))
     }
 }
 

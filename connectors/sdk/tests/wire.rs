@@ -9,12 +9,13 @@ use std::{
 use openact_connector::{
     Endpoint, Failure, Host, HostError, Stream, TlsMode,
     pool::{Pool, Session, Work},
+    sockets::open_by,
     testing::{FakeHost, LoginSteps, Script, TcpHost},
 };
 use serde_json::json;
 
 fn opened(host: &dyn Host) -> Stream {
-    Stream::new(host.open(&Endpoint::new("db", 1), TlsMode::Plain, None).unwrap().0)
+    Stream::new(open_by(host, &Endpoint::new("db", 1), TlsMode::Plain, None).unwrap().0)
 }
 
 fn broken() -> HostError {
@@ -312,7 +313,7 @@ fn a_host_over_real_streams_logs_in_parks_and_resumes() {
             stream.write_all(b"pw").map(|()| Vec::new()).map_err(|e| HostError::Network(e.to_string()))
         })))
     });
-    let open = || host.open(&Endpoint::new("127.0.0.1", port), TlsMode::Plain, Some("s")).unwrap();
+    let open = || open_by(&host, &Endpoint::new("127.0.0.1", port), TlsMode::Plain, Some("s")).unwrap();
     let (socket, state) = open();
     assert_eq!(state, None);
     let mut stream = Stream::new(socket);

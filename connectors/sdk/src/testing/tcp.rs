@@ -14,7 +14,9 @@ use serde_json::Value;
 
 use super::FakeHost;
 use crate::{
-    Endpoint, Host, HostError, Json, Login, Request, Response, Socket, TlsMode, log::Level, sockets::Opened,
+    Endpoint, Host, HostError, Json, Login, Request, Response, Socket, TlsMode,
+    log::Level,
+    sockets::{Opened, Streams},
 };
 
 /// A read that waits for longer has hung.
@@ -69,6 +71,20 @@ impl Host for TcpHost {
         self.fake.send(request)
     }
 
+    fn streams(&self) -> Option<&dyn Streams> {
+        Some(self)
+    }
+
+    fn log(&self, level: Level, message: &str, fields: Option<&Json>) {
+        self.fake.log(level, message, fields);
+    }
+
+    fn emit(&self, item: &Json) -> Result<(), HostError> {
+        self.fake.emit(item)
+    }
+}
+
+impl Streams for TcpHost {
     fn open(&self, endpoint: &Endpoint, tls: TlsMode, session: Option<&str>) -> Result<Opened, HostError> {
         if tls == TlsMode::Tls {
             return Err(HostError::Unsupported("this host has no TLS".into()));
@@ -83,14 +99,6 @@ impl Host for TcpHost {
         stream.set_read_timeout(Some(READ_TIMEOUT)).map_err(network)?;
         let socket = TcpSocket { stream, key, login: self.login.clone(), parked: self.parked.clone() };
         Ok((Box::new(socket), state))
-    }
-
-    fn log(&self, level: Level, message: &str, fields: Option<&Json>) {
-        self.fake.log(level, message, fields);
-    }
-
-    fn emit(&self, item: &Json) -> Result<(), HostError> {
-        self.fake.emit(item)
     }
 }
 
