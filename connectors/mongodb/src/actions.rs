@@ -292,7 +292,7 @@ pub struct Update {
     /// Write a new document if none fits the filter.
     #[serde(default)]
     pub upsert: bool,
-    /// Which items of lists, for $[name] in the update.
+    /// Which items of lists, for `$[name]` in the update.
     #[serde(default)]
     #[schemars(with = "Documents", extend("x-merge" = "replace"))]
     pub array_filters: Option<Json>,

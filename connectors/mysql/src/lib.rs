@@ -8,7 +8,7 @@
 //! | [`session`] | a session, its prepared statements, how it is set back |
 //! | `query` | one statement, or several in a transaction |
 //! | [`names`] | `:name` in a statement |
-//! | [`column`], [`to_json`], [`to_binary`] | values both ways |
+//! | [`mod@column`], [`to_json`], [`to_binary`] | values both ways |
 //! | [`statements`] | what is kept of statements between calls |
 //! | [`failure`] | the server's errors |
 //!

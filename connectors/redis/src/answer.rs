@@ -12,7 +12,7 @@
 //! | error within a reply | `{"error": {"code": "WRONGTYPE", "message": "WRONGTYPE …"}}` |
 //! | attribute, push | left out |
 //!
-//! Invariant: the result is JSON whatever the server sent, of at most [`JSON_BYTES_MAX`], and nothing of a value is lost.
+//! Invariant: the result is JSON whatever the server sent, of at most `JSON_BYTES_MAX`, and nothing of a value is lost.
 
 use openact_connector::{
     Failure, UpstreamFailure,

@@ -68,14 +68,14 @@ impl FakeHost {
         self
     }
 
-    /// Answers the next [`Host::open`] with a stream that follows `script`.
+    /// Answers the next [`Streams::open`] with a stream that follows `script`.
     #[must_use]
     pub fn socket(self, script: Script) -> Self {
         self.sockets.borrow_mut().push_back(Ok(script));
         self
     }
 
-    /// Lets the next [`Host::open`] fail.
+    /// Lets the next [`Streams::open`] fail.
     #[must_use]
     pub fn fail_open(self, error: HostError) -> Self {
         self.sockets.borrow_mut().push_back(Err(error));
