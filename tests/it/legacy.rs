@@ -28,15 +28,7 @@ async fn upstream() -> Arc<Upstream> {
 }
 
 fn request(tenant: &str, action: &str, input: Value) -> Request {
-    Request {
-        tenant: tenant.parse().unwrap(),
-        action: action.to_owned(),
-        input,
-        timeout: None,
-        dry_run: false,
-        door: Door::Embedded,
-        items: None,
-    }
+    Request::new(Door::Embedded, tenant.parse().unwrap(), action, input)
 }
 
 fn findings(report: &Value) -> &Vec<Value> {

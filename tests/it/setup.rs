@@ -118,15 +118,7 @@ pub(crate) async fn hostile(connection: Value) -> OpenAct {
 
 /// A call of the tenant `default`.
 pub(crate) fn request(action: &str, input: Value) -> Request {
-    Request {
-        tenant: Tenant::default(),
-        action: action.to_owned(),
-        input,
-        timeout: None,
-        dry_run: false,
-        door: Door::Embedded,
-        items: None,
-    }
+    Request::new(Door::Embedded, Tenant::default(), action, input)
 }
 
 /// The value of a call that must succeed.

@@ -547,15 +547,7 @@ async fn explain_tells_the_templates_words_from_its_users() {
     let raw = told("github/raw").await;
     assert_eq!((raw["operation"].as_str(), raw["path"].as_str()), ("default", "action"));
     // A dry run says the same.
-    let dry = openact::Request {
-        tenant: Tenant::default(),
-        action: "github/raw".into(),
-        input: json!({}),
-        timeout: None,
-        dry_run: true,
-        door: openact::Door::Embedded,
-        items: None,
-    };
+    let dry = openact::Request { dry_run: true, ..crate::setup::request("github/raw", json!({})) };
     let dry = openact.execute(dry).await.result.unwrap().value().unwrap();
     let of = |path: &str| {
         let settings = dry["configuration"].as_array().unwrap();

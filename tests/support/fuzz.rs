@@ -217,14 +217,11 @@ pub fn guest(data: &[u8]) {
     STAGE.runtime.block_on(async {
         // Wide enough that nobody waits for the one who takes the items.
         let (items, mut taken) = tokio::sync::mpsc::channel(4096);
+        let input = json!({ "script": script });
         let request = Request {
-            tenant: Tenant::default(),
-            action: "puppet/play".into(),
-            input: json!({ "script": script }),
-            timeout: None,
             dry_run: flags & 2 != 0,
-            door: Door::Embedded,
             items: (flags & 1 != 0).then_some(items),
+            ..Request::new(Door::Embedded, Tenant::default(), "puppet/play", input)
         };
         let Execution { result, run } = STAGE.openact.execute(request).await;
         let run = run.expect("a call that reached an action has a record");

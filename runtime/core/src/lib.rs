@@ -11,6 +11,7 @@ pub mod clear;
 pub mod connection;
 pub mod credential;
 pub mod error;
+pub mod governance;
 pub mod header_policy;
 pub mod limits;
 pub mod login;

@@ -10,7 +10,8 @@ use std::{
 };
 
 use openact_core::{
-    Error, Result, Tenant, Timestamp,
+    ActionTrn, Error, ErrorCode, Result, Tenant, Timestamp,
+    governance::Governance,
     limits::{CallLimits, INPUT_BYTES_MAX},
     run::{Door, RunId, RunRecord},
     trn::{Action, Reference},
@@ -38,6 +39,24 @@ pub struct Request {
     pub door: Door,
     /// Takes what the action streams, item by item; none: the result holds all of it.
     pub items: Option<ItemSender>,
+    /// What the caller may see and run. Holds however the action is named.
+    pub governance: Arc<Governance>,
+}
+
+impl Request {
+    /// A call of `tenant` by `door`, with no bound of its own, of a caller who may run everything.
+    pub fn new(door: Door, tenant: Tenant, action: impl Into<String>, input: Value) -> Self {
+        Self {
+            tenant,
+            action: action.into(),
+            input,
+            timeout: None,
+            dry_run: false,
+            door,
+            items: None,
+            governance: Arc::default(),
+        }
+    }
 }
 
 /// How a call ended, and its record if it reached an action.
@@ -77,7 +96,8 @@ pub(crate) async fn execute(openact: &Shared, mut request: Request) -> Execution
 
 async fn find(openact: &Shared, request: &Request) -> Result<Arc<Prepared>> {
     let reference: Reference<Action> = request.action.parse()?;
-    openact.snapshot.prepared(openact, &request.tenant, &request.action, &reference).await
+    let Request { tenant, action, governance, .. } = request;
+    openact.snapshot.prepared(openact, tenant, action, &reference, governance).await
 }
 
 /// Steps 3 to 7 of a dry run, without a record.
@@ -93,7 +113,7 @@ async fn attempt(
     started: &Started,
 ) -> Result<CallReport> {
     // 3. admit
-    let (input, input_json) = admit(&request.input)?;
+    let (input, input_json) = admit(request, &prepared.action)?;
     // 4. merge connection defaults < action < what the caller may set
     let action = prepared.merged_action(&input);
     // 5. check the input, and the action as merged
@@ -143,9 +163,12 @@ fn late(limits: &CallLimits) -> Error {
         .details(serde_json::json!({ "limit": "wall_ms" }))
 }
 
-/// The input as an object, and as text, within its bound.
-fn admit(input: &Value) -> Result<(std::borrow::Cow<'_, Value>, String)> {
-    let input = match input {
+/// That the caller may run it, and the input as an object, and as text, within its bound.
+fn admit<'a>(request: &'a Request, action: &ActionTrn) -> Result<(std::borrow::Cow<'a, Value>, String)> {
+    if !request.governance.allows(action) {
+        return Err(forbidden(action));
+    }
+    let input = match &request.input {
         Value::Null => std::borrow::Cow::Owned(Value::Object(Default::default())),
         other => std::borrow::Cow::Borrowed(other),
     };
@@ -157,6 +180,11 @@ fn admit(input: &Value) -> Result<(std::borrow::Cow<'_, Value>, String)> {
         )));
     }
     Ok((input, text))
+}
+
+pub(crate) fn forbidden(action: &ActionTrn) -> Error {
+    Error::new(ErrorCode::Forbidden, format!("you may not run {}", action.short()))
+        .hint("who gave you access (a token, or --allow and --deny of the server) did not allow this action")
 }
 
 fn limits(mut limits: CallLimits, timeout: Option<Duration>) -> CallLimits {

@@ -150,15 +150,9 @@ impl OpenAct {
 
     /// What a dry run says that would go out.
     async fn request_of(&self, tenant: &Tenant, prepared: &Prepared, input: Value) -> Result<Value> {
-        let request = Request {
-            tenant: tenant.clone(),
-            action: prepared.action.to_string(),
-            input,
-            timeout: None,
-            dry_run: true,
-            door: Door::Embedded,
-            items: None,
-        };
+        let action = prepared.action.to_string();
+        let request =
+            Request { dry_run: true, ..Request::new(Door::Embedded, tenant.clone(), action, input) };
         let mut described = execute::dry_run(&self.0, &request, prepared).await?.value()?;
         let mut part = |name: &str| described.get_mut(name).map(Value::take);
         Ok(part("request").or_else(|| part("result")).unwrap_or_default())
@@ -172,12 +166,13 @@ async fn prepared_for(
     reference: &str,
     run: Option<&RunRecord>,
 ) -> Result<Arc<Prepared>> {
+    let all = Governance::default();
     let Some(run) = run else {
         let action: Reference<Action> = reference.parse()?;
-        return openact.snapshot.prepared(openact, tenant, reference, &action).await;
+        return openact.snapshot.prepared(openact, tenant, reference, &action, &all).await;
     };
     let action = Reference::Trn(run.action.clone());
-    let prepared = openact.snapshot.prepared(openact, tenant, &run.action.to_string(), &action).await;
+    let prepared = openact.snapshot.prepared(openact, tenant, &run.action.to_string(), &action, &all).await;
     prepared.map_err(|error| match error.code {
         ErrorCode::NotFound => {
             Error::not_found(format!("{}, which this run used, was deleted", run.action.short()))

@@ -63,6 +63,7 @@ pub use openact_core::{
     Timestamp, Version,
     action::ActionRecord,
     connection::ConnectionRecord,
+    governance::{Governance, Pattern},
     limits,
     manifest::{Capability, ComponentDigest, Manifest, Operation},
     policy::{EgressGrants, PrivateAccess, PrivateRule},
@@ -178,15 +179,7 @@ impl OpenAct {
 
     /// Runs an action of the tenant `default`. Dropping the future ends the call.
     pub async fn run(&self, action: &str, input: Value) -> Result<Outcome> {
-        let request = Request {
-            tenant: Tenant::default(),
-            action: action.to_owned(),
-            input,
-            timeout: None,
-            dry_run: false,
-            door: Door::Embedded,
-            items: None,
-        };
+        let request = Request::new(Door::Embedded, Tenant::default(), action, input);
         match self.execute(request).await {
             Execution { result: Ok(result), run: Some(run) } => Ok(Outcome { result, run }),
             Execution { result: Ok(_), run: None } => Err(Error::internal("a run left no record")),

@@ -25,13 +25,10 @@ pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
     let openact = opened(app, &args.call.source, &args.call.connector).await?;
     let (items, printed) = if args.stream { stream() } else { (None, None) };
     let request = Request {
-        tenant: app.settings.tenant.clone(),
-        action: args.action,
-        input,
         timeout: args.timeout,
         dry_run: args.dry_run,
-        door: Door::Cli,
         items,
+        ..Request::new(Door::Cli, app.settings.tenant.clone(), args.action, input)
     };
     let execution = openact.execute(request).await;
     if let Some(run) = &execution.run {

@@ -83,15 +83,8 @@ async fn tour(openact: &OpenAct, api: &Api, elsewhere: &Api, config: String, fil
 
 /// One call; the result, or what a dry run tells.
 async fn call(openact: &OpenAct, action: &str, dry_run: bool) -> Result<Value> {
-    let request = Request {
-        tenant: Tenant::default(),
-        action: action.to_owned(),
-        input: json!({ "login": "octocat" }),
-        timeout: None,
-        dry_run,
-        door: Door::Cli,
-        items: None,
-    };
+    let input = json!({ "login": "octocat" });
+    let request = Request { dry_run, ..Request::new(Door::Cli, Tenant::default(), action, input) };
     openact.execute(request).await.result?.value()
 }
 
