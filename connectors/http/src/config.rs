@@ -28,31 +28,33 @@ pub struct Connection {
 pub struct Action {
     /// GET, POST, ...
     #[serde(default = "get")]
-    #[schemars(extend("pattern" = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"))]
+    #[schemars(extend("pattern" = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", "x-effect" = rules::effects()))]
     pub method: String,
     /// Appended to the base URL. {name} is replaced by the input's field of that name, as one segment; {+name} too, with
     /// its slashes.
     #[serde(default)]
-    #[schemars(extend("pattern" = rules::PATH))]
+    #[schemars(extend("pattern" = rules::PATH, "x-variables" = "{name}"))]
     pub path: String,
     /// Names and values; a list is sent as several headers, null takes a default away. {{name}} in a value is replaced
     /// by the input's field of that name.
     #[serde(default)]
+    #[schemars(extend("x-variables" = "{{name}}"))]
     pub headers: Pairs,
     /// Names and values; a list is sent as several parameters, null takes a default away. {{name}} in a value is
     /// replaced by the input's field of that name.
     #[serde(default)]
-    #[schemars(extend("x-aliases" = ["query_params"]))]
+    #[schemars(extend("x-aliases" = ["query_params"], "x-variables" = "{{name}}"))]
     pub query: Pairs,
     /// Names and values, sent as one Cookie header after the cookies set under headers. {{name}} in a value is replaced
     /// by the input's field of that name.
     #[serde(default)]
+    #[schemars(extend("x-variables" = "{{name}}"))]
     pub cookies: Pairs,
     /// What is sent: any JSON, or one of {type: json, data}, {type: form, fields}, {type: multipart, fields, files},
     /// {type: raw, data, content_type}, {type: text, content, charset}; see body_type. {{name}} in a string is replaced
     /// by the input's field of that name; a string that is nothing else keeps the field's type.
     #[serde(default)]
-    #[schemars(extend("x-merge" = "replace"), extend("x-aliases" = ["request_body"]))]
+    #[schemars(extend("x-merge" = "replace", "x-aliases" = ["request_body"], "x-variables" = "{{name}}"))]
     pub body: Option<Json>,
     /// How the body is written. If absent, as the body's own type says, else as JSON.
     #[serde(default)]

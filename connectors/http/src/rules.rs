@@ -7,6 +7,16 @@ use serde_json::{Value, json};
 /// A path without what a URL cannot begin with or hold, and without an opening that begins no `{name}`.
 pub(crate) const PATH: &str = r"^(?!//|@)([^{\\#\x00-\x1f\x7f]|\{\+?[A-Za-z0-9_.-]+\})*$";
 
+/// What a method does to the other system (RFC 9110 section 9.2): of others it is not known.
+pub(crate) fn effects() -> Value {
+    let (read, write) = (
+        json!({"effect": "read", "idempotent": true}),
+        json!({"effect": "write", "idempotent": true}),
+    );
+    let destructive = json!({"effect": "destructive", "idempotent": true});
+    json!({"GET": read, "HEAD": read, "OPTIONS": read, "PUT": write, "DELETE": destructive})
+}
+
 /// What each type of pagination needs, and what it has no use for.
 pub(crate) fn of_pagination() -> Vec<Value> {
     let when = |kinds: &[&str], then: Value| {

@@ -12,6 +12,7 @@ use openact_core::{
     ConnectionTrn, ConnectorName, Error, ErrorCode, Result, Tenant,
     connection::{ConnectionParts, ConnectionRecord},
     credential::Binding,
+    governance::Governance,
     limits::CHECKS_AT_ONCE,
     policies::Policies,
     policy::Origin,
@@ -107,7 +108,7 @@ impl OpenAct {
     /// such connection.
     pub async fn check_connection(&self, tenant: &Tenant, reference: &str) -> Result<CheckReport> {
         let reference: Reference<Connection> = reference.parse()?;
-        let connection = find(&self.0, tenant, &reference).await?;
+        let connection = find(&self.0, tenant, &reference, &Governance::default()).await?;
         Ok(check(&self.0, connection).await)
     }
 

@@ -14,6 +14,7 @@ use openact_core::{
     action::ActionRecord,
     clear::hide_clear,
     connection::ConnectionRecord,
+    governance::Governance,
     manifest::ComponentDigest,
     policy::EgressGrants,
     run::{Door, RunId, RunRecord},

@@ -1,11 +1,13 @@
 //! From what people write to the record they mean: actions and connections alike.
 //!
-//! Invariant: another tenant's record does not exist for this one (M8).
+//! Invariant: another tenant's record does not exist for this one (M8), and no message names an action that the caller may
+//! not see (M7).
 
 use openact_core::{
     ConnectorName, Error, Name, Result, Tenant,
     action::ActionRecord,
     connection::ConnectionRecord,
+    governance::Governance,
     schema::nearest,
     trn::{Action, Connection, RecordKind, RecordTrn, Reference, VersionWanted},
 };
@@ -18,6 +20,9 @@ pub(crate) trait Stored: RecordKind {
     type Record: Send;
 
     fn trn(record: &Self::Record) -> &RecordTrn<Self>;
+
+    /// Whether a caller under `governance` may hear of it.
+    fn is_seen(trn: &RecordTrn<Self>, governance: &Governance) -> bool;
 
     fn get(store: &Store, trn: &RecordTrn<Self>)
     -> impl Future<Output = Result<Option<Self::Record>>> + Send;
@@ -37,6 +42,10 @@ impl Stored for Action {
 
     fn trn(record: &ActionRecord) -> &RecordTrn<Self> {
         &record.trn
+    }
+
+    fn is_seen(trn: &RecordTrn<Self>, governance: &Governance) -> bool {
+        governance.allows(trn)
     }
 
     async fn get(store: &Store, trn: &RecordTrn<Self>) -> Result<Option<ActionRecord>> {
@@ -61,6 +70,11 @@ impl Stored for Connection {
         &record.trn
     }
 
+    /// Governance is of actions; whoever may not manage is shown no connections at all.
+    fn is_seen(_: &RecordTrn<Self>, _: &Governance) -> bool {
+        true
+    }
+
     async fn get(store: &Store, trn: &RecordTrn<Self>) -> Result<Option<ConnectionRecord>> {
         store.get_connection(trn).await
     }
@@ -76,16 +90,18 @@ impl Stored for Connection {
     }
 }
 
-/// The record that `reference` names, or an error that helps to name it right.
+/// The record that `reference` names, or an error that helps to name it right: with names that `governance` lets the caller
+/// see. Whether the record itself is one of those is for the caller to ask.
 pub(crate) async fn find<K: Stored>(
     openact: &Shared,
     tenant: &Tenant,
     reference: &Reference<K>,
+    governance: &Governance,
 ) -> Result<K::Record> {
     match reference {
         Reference::Trn(trn) if trn.tenant == *tenant => match K::get(&openact.store, trn).await? {
             Some(record) => Ok(record),
-            None => Err(unknown::<K>(openact, tenant, &trn.short(), &trn.name).await),
+            None => Err(unknown::<K>(openact, tenant, &trn.short(), &trn.name, governance).await),
         },
         Reference::Trn(trn) => Err(Error::not_found(format!("there is no {} {trn}", K::WORD))),
         Reference::Short { connector, name, version, dotted } => {
@@ -94,13 +110,7 @@ pub(crate) async fn find<K: Stored>(
                 found = candidates::<K>(openact, tenant, Some(connector.clone()), name, *version).await?;
             }
             if found.len() > 1 {
-                let all: Vec<String> = found.iter().map(named::<K>).collect();
-                return Err(Error::conflict(format!(
-                    "'{name}' is ambiguous: {} {}s have that name",
-                    all.len(),
-                    K::WORD
-                ))
-                .hint(format!("use one of: {}", all.join(", "))));
+                return Err(ambiguous::<K>(name, &found, governance));
             }
             if let Some(record) = found.pop() {
                 return Ok(record);
@@ -110,8 +120,20 @@ pub(crate) async fn find<K: Stored>(
             if let VersionWanted::Exactly(version) = version {
                 text.push_str(&format!("@v{version}"));
             }
-            Err(unknown::<K>(openact, tenant, &text, name).await)
+            Err(unknown::<K>(openact, tenant, &text, name, governance).await)
         }
+    }
+}
+
+fn ambiguous<K: Stored>(name: &Name, found: &[K::Record], governance: &Governance) -> Error {
+    let seen = found.iter().filter(|record| K::is_seen(K::trn(record), governance));
+    let seen: Vec<String> = seen.map(named::<K>).collect();
+    match &seen[..] {
+        [] => Error::not_found(format!("there is no {} '{name}'", K::WORD)),
+        [one] => Error::conflict(format!("'{name}' is ambiguous"))
+            .hint(format!("write it with its connector: {one}")),
+        _ => Error::conflict(format!("'{name}' is ambiguous: {} {}s have that name", seen.len(), K::WORD))
+            .hint(format!("use one of: {}", seen.join(", "))),
     }
 }
 
@@ -136,11 +158,18 @@ async fn candidates<K: Stored>(
     Ok(found)
 }
 
-async fn unknown<K: Stored>(openact: &Shared, tenant: &Tenant, text: &str, name: &Name) -> Error {
+async fn unknown<K: Stored>(
+    openact: &Shared,
+    tenant: &Tenant,
+    text: &str,
+    name: &Name,
+    governance: &Governance,
+) -> Error {
     let error = Error::not_found(format!("there is no {} '{text}'", K::WORD));
-    let Ok(all) = K::list(&openact.store, tenant, None, None, true).await else {
+    let Ok(mut all) = K::list(&openact.store, tenant, None, None, true).await else {
         return error;
     };
+    all.retain(|record| K::is_seen(K::trn(record), governance));
     let names: Vec<String> = all.iter().map(named::<K>).collect();
     let near = nearest(text, names.iter().map(String::as_str)).or_else(|| {
         let short = nearest(name.as_str(), all.iter().map(|record| K::trn(record).name.as_str()))?;

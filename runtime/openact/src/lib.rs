@@ -2,7 +2,7 @@
 //!
 //! # Map of this crate
 //!
-//! [`Builder`] sets up an [`OpenAct`]; [`execute`](OpenAct::execute) is the path of one call; `import` (and `plan`, `sync`, `watch`,
+//! [`Builder`] sets up an [`OpenAct`]; [`execute`](OpenAct::execute) is the path of one call, `interface` what a caller sees of an action; `import` (and `plan`, `sync`, `watch`,
 //! `prune`) and `manage` change and list configuration, `explain` and `check` tell what it does and whether it works, `secrets` what it refers to and the key
 //! that seals it; `snapshot` and `prepared` keep what calls read; `find` is from a name to its record; `catalog` knows the
 //! connectors; [`legacy`] converts databases of the earlier OpenAct; `audit` who changed what, `backup` copies, `doctor`
@@ -18,6 +18,7 @@ mod execute;
 mod explain;
 mod find;
 mod import;
+mod interface;
 pub mod legacy;
 mod manage;
 mod plan;
@@ -55,6 +56,7 @@ pub use doctor::{Finding, Health, doctor};
 pub use execute::{Execution, Request};
 pub use explain::{Explanation, Setting, SettingOrigin};
 pub use import::{ImportOptions, OnConflict, Progress, Versioning};
+pub use interface::Interface;
 pub use legacy::{MigrateOptions, Migration, drop_legacy, migrate, roll_back};
 pub use manage::Record;
 pub use openact_config::{Format, SecretsMode, age};
@@ -65,7 +67,7 @@ pub use openact_core::{
     connection::ConnectionRecord,
     governance::{Governance, Pattern},
     limits,
-    manifest::{Capability, ComponentDigest, Manifest, Operation},
+    manifest::{Capability, ComponentDigest, Effect, Manifest, Operation},
     policy::{EgressGrants, PrivateAccess, PrivateRule},
     run::{Door, HostCall, RunId, RunRecord, Usage},
     schema::nearest,

@@ -11,6 +11,7 @@ use openact_core::{
     action::ActionRecord,
     clear::{hide_clear, visit_clear},
     connection::ConnectionRecord,
+    governance::Governance,
     run::{RunId, RunRecord},
     trn::{Action, Connection, Reference},
 };
@@ -160,18 +161,29 @@ impl OpenAct {
 
     /// The connection a person names, in any form of reference.
     pub async fn show_connection(&self, tenant: &Tenant, reference: &str) -> Result<Record> {
-        find(&self.0, tenant, &reference.parse::<Reference<Connection>>()?).await.map(Record::Connection)
+        find(&self.0, tenant, &reference.parse::<Reference<Connection>>()?, &Governance::default())
+            .await
+            .map(Record::Connection)
     }
 
     /// The record a person names: an action, else a connection, in any form of reference.
     pub async fn show(&self, tenant: &Tenant, reference: &str) -> Result<Record> {
         if let Ok(trn) = reference.parse::<ConnectionTrn>() {
-            return find(&self.0, tenant, &Reference::Trn(trn)).await.map(Record::Connection);
+            return find(&self.0, tenant, &Reference::Trn(trn), &Governance::default())
+                .await
+                .map(Record::Connection);
         }
-        match find(&self.0, tenant, &reference.parse::<Reference<Action>>()?).await {
+        match find(&self.0, tenant, &reference.parse::<Reference<Action>>()?, &Governance::default()).await {
             Ok(record) => Ok(Record::Action(record)),
             Err(error) if error.code == openact_core::ErrorCode::NotFound => {
-                match find(&self.0, tenant, &reference.parse::<Reference<Connection>>()?).await {
+                match find(
+                    &self.0,
+                    tenant,
+                    &reference.parse::<Reference<Connection>>()?,
+                    &Governance::default(),
+                )
+                .await
+                {
                     Ok(record) => Ok(Record::Connection(record)),
                     // A connection may be what was meant.
                     Err(other) if !is_near(&error) && is_near(&other) => Err(other),

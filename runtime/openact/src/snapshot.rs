@@ -13,10 +13,12 @@ use openact_core::{
     Error, Result, Tenant,
     action::ActionRecord,
     connection::ConnectionRecord,
+    governance::Governance,
     limits::{PREPARED_MAX, SNAPSHOT_POLL},
     trn::{Action, Reference},
 };
 use quick_cache::sync::Cache;
+use tokio::sync::watch;
 
 use crate::{Shared, find::find, prepared::Prepared};
 
@@ -25,22 +27,30 @@ pub(crate) struct Snapshot {
     by_reference: Cache<String, Arc<Prepared>>,
     /// Counts the clearings, so that a load that overlaps one is not kept.
     epoch: AtomicU64,
+    /// Tells the same number to who waits for a change.
+    changes: watch::Sender<u64>,
 }
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Self { by_reference: Cache::new(PREPARED_MAX), epoch: AtomicU64::new(0) }
+        Self {
+            by_reference: Cache::new(PREPARED_MAX),
+            epoch: AtomicU64::new(0),
+            changes: watch::Sender::new(0),
+        }
     }
 }
 
 impl Snapshot {
-    /// The action version that `reference` (which the caller wrote as `text`) names for `tenant`.
+    /// The action version that `reference` (which the caller wrote as `text`) names for `tenant`. Whether the caller may run
+    /// it is not asked here; of what they may not see no error speaks.
     pub(crate) async fn prepared(
         &self,
         openact: &Shared,
         tenant: &Tenant,
         text: &str,
         reference: &Reference<Action>,
+        governance: &Governance,
     ) -> Result<Arc<Prepared>> {
         let key = format!("{tenant} {text}");
         // Calls that come while the first one loads wait for it rather than load the same.
@@ -49,10 +59,10 @@ impl Snapshot {
             Err(place) => place,
         };
         let epoch = self.epoch.load(Ordering::Acquire);
-        let (action, connection) = match pair(openact, tenant, reference).await? {
+        let (action, connection) = match pair(openact, tenant, reference, governance).await? {
             (action, Some(connection)) => (action, connection),
             // Both may have been deleted between the two looks, and the reference names a newer version by now.
-            _ => match pair(openact, tenant, reference).await? {
+            _ => match pair(openact, tenant, reference, governance).await? {
                 (action, Some(connection)) => (action, connection),
                 (action, None) => {
                     return Err(Error::not_found(format!(
@@ -74,8 +84,15 @@ impl Snapshot {
 
     /// Forgets everything: the configuration changed.
     pub(crate) fn clear(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
+        let epoch = self.epoch.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
         self.by_reference.clear();
+        // The highest is told, whichever of two clearings comes last.
+        self.changes.send_modify(|told| *told = epoch.max(*told));
+    }
+
+    /// A number that grows with every clearing.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 }
 
@@ -84,8 +101,9 @@ async fn pair(
     openact: &Shared,
     tenant: &Tenant,
     reference: &Reference<Action>,
+    governance: &Governance,
 ) -> Result<(ActionRecord, Option<ConnectionRecord>)> {
-    let action = find(openact, tenant, reference).await?;
+    let action = find(openact, tenant, reference, governance).await?;
     let connection = openact.store.get_connection(&action.connection).await?;
     Ok((action, connection))
 }
@@ -116,7 +134,8 @@ mod tests {
 
     async fn prepared(openact: OpenAct) -> Arc<Prepared> {
         let tenant = Tenant::default();
-        openact.0.snapshot.prepared(&openact.0, &tenant, "get", &"get".parse().unwrap()).await.unwrap()
+        let all = Governance::default();
+        openact.0.snapshot.prepared(&openact.0, &tenant, "get", &"get".parse().unwrap(), &all).await.unwrap()
     }
 
     #[tokio::test]
