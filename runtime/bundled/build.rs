@@ -13,6 +13,7 @@ const CONNECTORS: &[(&str, &str)] = &[
     ("openact-redis", "redis"),
     ("openact-mysql", "mysql"),
     ("openact-mongodb", "mongodb"),
+    ("openact-mcp-connector", "mcp"),
 ];
 
 fn main() -> ExitCode {

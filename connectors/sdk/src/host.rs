@@ -5,6 +5,7 @@ use crate::{
     bindings::openact::connector::{http, log, output},
     log::Level,
     sockets::Streams,
+    state::States,
 };
 
 /// The host of a running connector, or a fake one (see [`crate::testing`]).
@@ -16,6 +17,11 @@ pub trait Host {
     /// not behind this trait, since a component is linked with all that a trait object can reach, and pays for each
     /// import at every call.
     fn streams(&self) -> Option<&dyn Streams> {
+        None
+    }
+
+    /// What keeps values in place of the component's imports, in a test; see [`crate::state::get_by`].
+    fn states(&self) -> Option<&dyn States> {
         None
     }
 

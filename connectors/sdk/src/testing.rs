@@ -7,7 +7,11 @@ mod script;
 #[cfg(not(target_family = "wasm"))]
 mod tcp;
 
-use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
 
 use serde_json::Value;
 
@@ -18,6 +22,7 @@ use crate::{
     http::Rest,
     log::Level,
     sockets::{Endpoint, Opened, Streams, TlsMode},
+    state::{Entry, States},
 };
 
 pub use script::Script;
@@ -35,7 +40,11 @@ pub struct FakeHost {
     sockets: RefCell<VecDeque<Result<script::Script, HostError>>>,
     opened: RefCell<Vec<(Endpoint, TlsMode, Option<String>)>>,
     seen: Rc<RefCell<script::Seen>>,
+    states: RefCell<BTreeMap<String, Kept>>,
 }
+
+/// A value, unless it was deleted, and its revision.
+type Kept = (Option<Vec<u8>>, u64);
 
 impl FakeHost {
     /// A host without a script: every request is refused as `denied`.
@@ -52,10 +61,37 @@ impl FakeHost {
     /// Answers the next request with a body that arrives in parts: the first inline, the others to be read.
     #[must_use]
     pub fn respond_in_parts(self, status: u16, headers: &[(&str, &str)], parts: Vec<Vec<u8>>) -> Self {
+        self.answer(status, headers, parts.into_iter().map(Ok).collect())
+    }
+
+    /// The same, with a body that breaks off with `error` after its parts.
+    #[must_use]
+    pub fn respond_half(
+        self,
+        status: u16,
+        headers: &[(&str, &str)],
+        parts: Vec<Vec<u8>>,
+        error: HostError,
+    ) -> Self {
+        self.answer(status, headers, parts.into_iter().map(Ok).chain([Err(error)]).collect())
+    }
+
+    fn answer(
+        self,
+        status: u16,
+        headers: &[(&str, &str)],
+        mut parts: VecDeque<Result<Vec<u8>, HostError>>,
+    ) -> Self {
         let headers =
             headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
-        let mut parts = VecDeque::from(parts);
-        let first = parts.pop_front().unwrap_or_default();
+        let first = match parts.pop_front() {
+            Some(Ok(part)) => part,
+            Some(error) => {
+                parts.push_front(error);
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
         let rest = (!parts.is_empty()).then(|| Box::new(Parts(parts)) as Box<dyn Rest>);
         self.script.borrow_mut().push_back(Ok(Response::from_parts(status, headers, first, rest)));
         self
@@ -122,6 +158,18 @@ impl FakeHost {
         left.join("; ")
     }
 
+    /// Keeps `value` at `key`, as if an earlier call had.
+    #[must_use]
+    pub fn keep(self, key: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.states.borrow_mut().insert(key.to_owned(), (Some(value.into()), 1));
+        self
+    }
+
+    /// What is kept at `key`.
+    pub fn kept(&self, key: &str) -> Option<Vec<u8>> {
+        self.states.borrow().get(key).and_then(|(value, _)| value.clone())
+    }
+
     /// The log lines, in order.
     pub fn lines(&self) -> Vec<(Level, String)> {
         self.lines.borrow().clone()
@@ -136,6 +184,10 @@ impl Host for FakeHost {
     }
 
     fn streams(&self) -> Option<&dyn Streams> {
+        Some(self)
+    }
+
+    fn states(&self) -> Option<&dyn States> {
         Some(self)
     }
 
@@ -163,11 +215,37 @@ impl Streams for FakeHost {
     }
 }
 
-struct Parts(VecDeque<Vec<u8>>);
+impl States for FakeHost {
+    fn get(&self, key: &str) -> Result<Option<Entry>, HostError> {
+        let states = self.states.borrow();
+        let found = states.get(key).and_then(|(value, revision)| Some((value.clone()?, *revision)));
+        Ok(found.map(|(value, revision)| Entry { value, revision }))
+    }
+
+    fn set_if(&self, key: &str, value: &[u8], expected: Option<u64>) -> Result<u64, HostError> {
+        let mut states = self.states.borrow_mut();
+        let (kept, revision) = states.entry(key.to_owned()).or_default();
+        if kept.as_ref().map(|_| *revision) != expected {
+            return Err(HostError::Conflict(format!("'{key}' changed")));
+        }
+        *kept = Some(value.to_vec());
+        *revision += 1;
+        Ok(*revision)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), HostError> {
+        if let Some((value, _)) = self.states.borrow_mut().get_mut(key) {
+            *value = None;
+        }
+        Ok(())
+    }
+}
+
+struct Parts(VecDeque<Result<Vec<u8>, HostError>>);
 
 impl Rest for Parts {
     fn read(&mut self, _max: u32) -> Result<Option<Vec<u8>>, HostError> {
-        Ok(self.0.pop_front())
+        self.0.pop_front().transpose()
     }
 }
 

@@ -206,3 +206,20 @@ fn a_fake_host_without_a_script_denies() {
 fn the_example_has_fifty_lines_at_most() {
     assert!(include_str!("../examples/fifty.rs").lines().count() <= 50);
 }
+
+#[test]
+fn a_fake_host_keeps_values_as_the_real_one_does() {
+    use openact_connector::state::{delete_by, get_by, set_if_by};
+    let host = FakeHost::new().keep("a", "1");
+    let get = |key: &str| get_by(&host, key).unwrap().map(|entry| (entry.value, entry.revision));
+    assert_eq!((get("a"), get("b")), (Some((b"1".to_vec(), 1)), None));
+    for (key, expected) in [("a", None), ("a", Some(7)), ("b", Some(1))] {
+        assert!(matches!(set_if_by(&host, key, b"x", expected), Err(HostError::Conflict(_))), "{key}");
+    }
+    assert_eq!(set_if_by(&host, "a", b"2", Some(1)), Ok(2));
+    assert_eq!((get("a"), host.kept("a")), (Some((b"2".to_vec(), 2)), Some(b"2".to_vec())));
+    delete_by(&host, "a").unwrap();
+    assert_eq!((get("a"), host.kept("a")), (None, None));
+    assert!(matches!(set_if_by(&host, "a", b"3", Some(2)), Err(HostError::Conflict(_))));
+    assert!(set_if_by(&host, "a", b"3", None).is_ok());
+}

@@ -22,7 +22,7 @@ macro_rules! connectors {
 }
 
 /// Every connector in this binary.
-pub const CONNECTORS: &[Bundled] = connectors!("http", "mongodb", "mysql", "postgres", "redis");
+pub const CONNECTORS: &[Bundled] = connectors!("http", "mcp", "mongodb", "mysql", "postgres", "redis");
 
 /// A connector template in this binary.
 #[derive(Clone, Copy)]

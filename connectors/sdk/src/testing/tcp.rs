@@ -17,6 +17,7 @@ use crate::{
     Endpoint, Host, HostError, Json, Login, Request, Response, Socket, TlsMode,
     log::Level,
     sockets::{Opened, Streams},
+    state::States,
 };
 
 /// A read that waits for longer has hung.
@@ -73,6 +74,10 @@ impl Host for TcpHost {
 
     fn streams(&self) -> Option<&dyn Streams> {
         Some(self)
+    }
+
+    fn states(&self) -> Option<&dyn States> {
+        self.fake.states()
     }
 
     fn log(&self, level: Level, message: &str, fields: Option<&Json>) {

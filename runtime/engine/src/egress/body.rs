@@ -1,6 +1,7 @@
 //! The body of an answer, as it arrives: counted, and without the credential.
 //!
-//! A credential may lie across two chunks, so the end of one that could begin it is held back until the next arrives.
+//! A credential may lie across two chunks, so the end of one that could begin it is held back until the next arrives; no
+//! more than that, since whoever reads a stream of events has to answer some before there is a next.
 //! A server that gives a stream of HTTP/2 up says so, and the client takes some of its words for the end of the body: what
 //! was announced has to have come (RFC 9113 section 8.1.1).
 //! Invariant: no byte leaves here that was not counted against the call's `response_bytes` and searched.
@@ -86,8 +87,8 @@ impl Body {
     fn hold(&mut self, chunk: &[u8]) {
         self.held.extend_from_slice(chunk);
         self.masks.mask(self.held.get_mut(self.ready..).unwrap_or_default());
-        let keep = self.masks.longest().saturating_sub(1);
-        self.ready = self.ready.max(self.held.len().saturating_sub(keep));
+        let fresh = self.held.get(self.ready..).unwrap_or_default();
+        self.ready = self.held.len() - self.masks.beginning(fresh);
     }
 
     fn release(&mut self, max: usize) -> Bytes {

@@ -135,6 +135,11 @@ impl Masks {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// How many bytes at the end of `bytes`, at most, may begin an appearance that goes on in what follows.
+    pub(crate) fn beginning(&self, bytes: &[u8]) -> usize {
+        self.0.iter().map(|applied| applied.echo.beginning(bytes)).max().unwrap_or(0)
+    }
+
     /// Length of the longest text that is blanked out.
     pub(crate) fn longest(&self) -> usize {
         self.0.iter().map(|applied| applied.echo.longest).max().unwrap_or(0)
@@ -247,6 +252,8 @@ struct Echo {
     search: Option<AhoCorasick>,
     shortest: usize,
     longest: usize,
+    /// The bytes that there are in those texts.
+    alphabet: Box<[bool; 256]>,
 }
 
 impl Echo {
@@ -287,13 +294,25 @@ impl Echo {
         forms.dedup();
         let longest = forms.iter().map(Vec::len).max().unwrap_or(0);
         let shortest = forms.iter().map(Vec::len).min().unwrap_or(0);
+        let mut alphabet = Box::new([false; 256]);
+        for byte in forms.iter().flatten() {
+            if let Some(known) = alphabet.get_mut(usize::from(*byte)) {
+                *known = true;
+            }
+        }
         // The default kind takes half a KiB for each byte of a secret.
         let mut builder = AhoCorasick::builder();
         builder.match_kind(MatchKind::LeftmostLongest).kind(Some(AhoCorasickKind::ContiguousNFA));
         let search = (!forms.is_empty()).then(|| builder.build(&forms)).transpose().map_err(|error| {
             Error::auth_required("the credential is too long to be guarded").because(error)
         })?;
-        Ok(Self { search, shortest, longest })
+        Ok(Self { search, shortest, longest, alphabet })
+    }
+
+    /// No appearance goes across a byte that is in none of the texts, such as a line break.
+    fn beginning(&self, bytes: &[u8]) -> usize {
+        let known = |byte: &&u8| self.alphabet.get(usize::from(**byte)).copied().unwrap_or(true);
+        bytes.iter().rev().take(self.longest.saturating_sub(1)).take_while(known).count()
     }
 
     fn is_in(&self, bytes: &[u8]) -> bool {
@@ -477,6 +496,9 @@ mod tests {
                 "{left}"
             );
         }
+        let begun = b"{\"a\": \"x\"}\nhun";
+        assert_eq!((bearer.echo.beginning(begun), bearer.echo.beginning(b"hun\n\n")), (3, 0));
+        assert_eq!(bearer.echo.beginning("e".repeat(99).as_bytes()), bearer.echo.longest - 1);
         let mut other = b"nothing of it here: Bearer hunter2".to_vec();
         bearer.echo.mask(&mut other);
         assert_eq!(other, b"nothing of it here: Bearer hunter2");

@@ -2,7 +2,7 @@
 //! `egress/traffic.rs`.
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderMap, Method, header};
 use openact_core::{
     Error, Result,
     header_policy::parse_headers,
@@ -62,6 +62,7 @@ impl HostView<'_> {
             credential: request.credential == CredentialUse::Connection,
             follow: request.redirects == RedirectPolicy::Follow,
         };
+        let wants_events = names_events(&outgoing.headers, &header::ACCEPT);
         let incoming = self.0.traffic.send(origin, outgoing).await?;
         let headers = incoming
             .headers
@@ -69,13 +70,25 @@ impl HostView<'_> {
             .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
             .collect();
         let mut rest = incoming.body;
-        let (body, has_more) = rest.first(HTTP_INLINE_BYTES).await?;
+        // A stream of events may say something that has to be answered before it goes on.
+        let (body, has_more) = match wants_events && names_events(&incoming.headers, &header::CONTENT_TYPE) {
+            true => (Vec::new(), true),
+            false => rest.first(HTTP_INLINE_BYTES).await?,
+        };
         let full = |error| {
             limit_error("resources", "too many response bodies are open at once".into()).because(error)
         };
         let rest = has_more.then(|| self.0.table.push(BodyStream(rest)).map_err(full)).transpose()?;
         Ok(wit::Response { status: incoming.status.as_u16(), headers, body, rest })
     }
+}
+
+/// Whether a header is about `text/event-stream`, which is read as it comes if it was asked for.
+fn names_events(headers: &HeaderMap, name: &header::HeaderName) -> bool {
+    let is_named = |part: &str| {
+        part.split(';').next().unwrap_or(part).trim().eq_ignore_ascii_case("text/event-stream")
+    };
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|text| text.split(',').any(is_named))
 }
 
 /// A method that may be sent.
