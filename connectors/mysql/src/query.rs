@@ -332,9 +332,13 @@ pub(crate) fn run_all<'h>(
         session.before(&format!("SET TRANSACTION ISOLATION LEVEL {level}"))?;
     }
     session.before(if read_only { "START TRANSACTION READ ONLY" } else { "START TRANSACTION" })?;
+    // What ends this transaction and begins another at once cannot be told by the server's status, but by this.
+    session.before("SAVEPOINT openact")?;
     // A statement must not run before it is known that the transaction has begun.
     let done = session.settle().and_then(|_| all_of(session, jobs, read_only, &mut new_rows));
     let committed = done.and_then(|results| {
+        session.before("RELEASE SAVEPOINT openact")?;
+        session.settle().map_err(ended_between)?;
         session.run(command::QUERY, b"COMMIT", true)?;
         let mut outcome = Outcome::new(new_rows(false));
         Reading { binary: false, may_stop: false }.read(session, &mut outcome, &mut new_rows)?;
@@ -403,6 +407,18 @@ fn values(job: &Job<'_>, ready: &Ready<'_>, wanted: usize) -> Result<Vec<Value>,
 fn only_shows(text: &str) -> bool {
     let word = text.trim_ascii_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
     ["show", "explain", "describe", "desc"].iter().any(|known| word.eq_ignore_ascii_case(known))
+}
+
+/// The transaction is not the one that was begun: its savepoint is gone.
+fn ended_between(failure: Failure) -> Failure {
+    match failure::number(&failure) {
+        Some(1305) => Failure::InvalidConfig(
+            "one of the statements ends the transaction, which is the host's to end, and begins another (COMMIT AND CHAIN, \
+             START TRANSACTION); what came before that is committed or rolled back by it, what came after is rolled back"
+                .into(),
+        ),
+        _ => failure,
+    }
 }
 
 fn at_statement(failure: Failure, at: usize) -> Failure {

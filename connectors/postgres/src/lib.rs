@@ -193,6 +193,13 @@ fn in_session<T>(
 ) -> Result<T, Failure> {
     let parameters = connection.startup(read_only)?;
     let unready = Cell::new(false);
+    // Whether the server may still be at it. An answer that says that it stopped by itself is one.
+    let busy = Cell::new(false);
+    let mut work = |session: &mut Session<'_>| {
+        let result = work(session);
+        busy.set(session.status == session::Status::Busy);
+        result
+    };
     let key = RefCell::new(CancelKey::default());
     // Those for reading begin with other parameters, so that they never stand in for the others.
     let session = if read_only { "read" } else { "write" };
@@ -216,7 +223,7 @@ fn in_session<T>(
         pool.session.push_str(" anew");
         result = pool.run(host, kind, &mut connect, &mut work);
     }
-    if let Err(Failure::Timeout(_)) = &result {
+    if let (Err(Failure::Timeout(_)), true) = (&result, busy.get()) {
         cancel(connection, &pool, &key.take(), host);
     }
     result

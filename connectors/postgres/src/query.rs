@@ -46,6 +46,8 @@ pub(crate) struct Job<'j> {
 pub(crate) struct Done {
     /// Rows that were inserted, changed or deleted, where the server said so.
     pub(crate) rows_affected: Option<u64>,
+    /// Whether it ended the transaction that it was in, and perhaps began another.
+    ended: bool,
 }
 
 /// What the server answered.
@@ -201,7 +203,8 @@ impl Reading<'_, '_> {
                 if changes_statements(&tag) {
                     session.taint();
                 }
-                Ok(Answered::Done(Done { rows_affected: affected(&tag, self.prepared) }))
+                let ended = matches!(tag.as_str(), "COMMIT" | "ROLLBACK");
+                Ok(Answered::Done(Done { rows_affected: affected(&tag, self.prepared), ended }))
             }
         }
     }
@@ -273,11 +276,18 @@ fn all_of<'h>(
     let mut results = Vec::with_capacity(jobs.len());
     for (at, job) in jobs.iter().enumerate() {
         let mut rows = new_rows();
-        match step(session, job, &mut rows, false).map_err(|failure| at_statement(failure, at))? {
-            Answered::Done(done) => results.push((rows, done)),
-            Answered::Stale(failure) => return Ok(Err(at_statement(failure, at))),
-        }
-        if session.status != Status::Open {
+        let mut is_over =
+            match step(session, job, &mut rows, false).map_err(|failure| at_statement(failure, at))? {
+                Answered::Done(done) => {
+                    let ended = done.ended && !goes_back(job.text);
+                    results.push((rows, done));
+                    ended
+                }
+                Answered::Stale(failure) => return Ok(Err(at_statement(failure, at))),
+            };
+        // With AND CHAIN there is another one at once.
+        is_over |= session.status != Status::Open;
+        if is_over {
             return Err(Failure::InvalidConfig(format!(
                 "statement {} ends the transaction, which is the host's to end; those after it were not run",
                 at + 1
@@ -285,6 +295,13 @@ fn all_of<'h>(
         }
     }
     Ok(Ok(results))
+}
+
+/// `ROLLBACK TO` a savepoint, which the server reports as it does the end of a transaction.
+fn goes_back(text: &str) -> bool {
+    let mut words = text.split_ascii_whitespace();
+    let is_rollback = words.next().is_some_and(|word| word.eq_ignore_ascii_case("rollback"));
+    is_rollback && words.any(|word| word.eq_ignore_ascii_case("to"))
 }
 
 fn at_statement(failure: Failure, at: usize) -> Failure {

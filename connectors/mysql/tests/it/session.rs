@@ -259,8 +259,15 @@ fn a_transaction_waits_for_each_statement() {
     let begun = || {
         Script::new()
             .resumed(parked())
-            .expect([sql("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"), sql("START TRANSACTION")].concat())
-            .answer([answer(&[ok(IDLE)]), answer(&[ok(OPEN)])].concat())
+            .expect(
+                [
+                    sql("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"),
+                    sql("START TRANSACTION"),
+                    sql("SAVEPOINT openact"),
+                ]
+                .concat(),
+            )
+            .answer([answer(&[ok(IDLE)]), answer(&[ok(OPEN)]), answer(&[ok(OPEN)])].concat())
             .expect(statement("DELETE FROM a"))
             .answer(no_values(2))
             .expect(run(2))
@@ -271,6 +278,8 @@ fn a_transaction_waits_for_each_statement() {
         .expect(statement("DELETE FROM b"))
         .answer(no_values(3))
         .expect(run(3))
+        .answer(answer(&[ok(OPEN)]))
+        .expect(sql("RELEASE SAVEPOINT openact"))
         .answer(answer(&[ok(OPEN)]))
         .expect([sql("COMMIT"), reset()].concat())
         .answer([answer(&[ok(IDLE)]), reset_answer()].concat());
@@ -284,6 +293,21 @@ fn a_transaction_waits_for_each_statement() {
     let host = FakeHost::new().socket(ended);
     let failure = call_on(connection(), "transaction", action.clone(), json!({}), &host);
     assert!(matches!(failure, Err(Failure::InvalidConfig(text)) if text.contains("statement 1 ends")));
+    // One commits it and begins another, which the server's status does not tell.
+    let chained = begun()
+        .answer(answer(&[ok(OPEN)]))
+        .expect(statement("DELETE FROM b"))
+        .answer(no_values(3))
+        .expect(run(3))
+        .answer(answer(&[ok(OPEN)]))
+        .expect(sql("RELEASE SAVEPOINT openact"))
+        .answer(answer(&[error(1305, "SAVEPOINT openact does not exist")]))
+        .expect(reset())
+        .answer(reset_answer());
+    let host = FakeHost::new().socket(chained);
+    let failure = call_on(connection(), "transaction", action.clone(), json!({}), &host);
+    assert!(matches!(failure, Err(Failure::InvalidConfig(text)) if text.contains("begins another")));
+    assert_eq!((host.left().as_str(), host.parked().len()), ("", 1));
     // One fails: what was done is taken back with the reset.
     let failed = begun().answer(answer(&[error(1213, "deadlock")])).expect(reset()).answer(reset_answer());
     let host = FakeHost::new().socket(failed);

@@ -180,6 +180,14 @@ fn a_statement_that_takes_too_long_is_cancelled() {
         .socket(Script::new().expect(cancelled.clone()).end());
     assert_eq!(query("SELECT 1", &host), Err(Failure::Timeout("the deadline".into())));
     assert_eq!((host.written()[1].clone(), host.parked().len()), (cancelled, 0));
+    // By itself the server has stopped already: a limit of its own, or somebody there.
+    let script = entered().expect(prepare("openact_1", "SELECT 1")).answer(described());
+    let stopped = [error("57014", "statement timeout"), ready(b'I')].concat();
+    let host = FakeHost::new().socket(script.expect(run("openact_1", &[])).answer(stopped));
+    assert!(
+        matches!(query("SELECT 1", &host), Err(Failure::Timeout(text)) if text.contains("statement timeout"))
+    );
+    assert_eq!(host.opened().len(), 1);
     // Nobody to be told yet.
     let host = FakeHost::new().socket(Script::new().expect_anything().fail_read(timeout()));
     assert!(matches!(query("SELECT 1", &host), Err(Failure::Timeout(_))));

@@ -417,15 +417,35 @@ fn a_value_that_is_wrong_however_often_a_transaction_is_tried_is_told() {
 
 #[test]
 fn a_statement_cannot_end_the_transaction_unseen() {
-    let begun = entered().expect(simple("BEGIN")).answer([complete("BEGIN"), ready(b'T')].concat());
-    let none = [message(b'1', b""), parameters(&[]), message(b'n', b""), ready(b'T')].concat();
-    let script = begun.expect(prepare("openact_1", "COMMIT")).answer(none);
-    let ended = [message(b'2', b""), complete("COMMIT"), ready(b'I')].concat();
-    let host = FakeHost::new().socket(script.expect(run("openact_1", &[])).answer(ended));
-    let action = json!({"statements": ["COMMIT", "DELETE FROM t"]});
-    let failure = call("transaction", action, json!({}), &host).unwrap_err();
-    assert!(matches!(&failure, Failure::InvalidConfig(text) if text.contains("statement 1")), "{failure:?}");
-    assert!(!String::from_utf8_lossy(&host.written().concat()).contains("DELETE"));
+    let script = |statement: &str, tag: &str, status: u8| {
+        let begun = entered().expect(simple("BEGIN")).answer([complete("BEGIN"), ready(b'T')].concat());
+        let none = [message(b'1', b""), parameters(&[]), message(b'n', b""), ready(b'T')].concat();
+        let ended = [message(b'2', b""), complete(tag), ready(status)].concat();
+        let script = begun.expect(prepare("openact_1", statement)).answer(none);
+        script.expect(run("openact_1", &[])).answer(ended)
+    };
+    let back = [complete("ROLLBACK"), ready(b'I')].concat();
+    for (statement, tag) in
+        [("COMMIT", "COMMIT"), ("End And Chain", "COMMIT"), ("ROLLBACK AND CHAIN", "ROLLBACK")]
+    {
+        // With a chain there is a transaction again, of which the server's status tells nothing.
+        let status = if statement == "COMMIT" { b'I' } else { b'T' };
+        let ended = script(statement, tag, status);
+        let ended =
+            if status == b'T' { ended.expect(simple("ROLLBACK")).answer(back.clone()) } else { ended };
+        let host = FakeHost::new().socket(ended);
+        let action = json!({"statements": [statement, "DELETE FROM t"]});
+        let failure = call("transaction", action, json!({}), &host).unwrap_err();
+        assert!(
+            matches!(&failure, Failure::InvalidConfig(text) if text.contains("statement 1")),
+            "{statement}: {failure:?}"
+        );
+        assert!(!String::from_utf8_lossy(&host.written().concat()).contains("DELETE"));
+        assert_eq!(host.left(), "");
+    }
+    let kept = script("rollback to s", "ROLLBACK", b'T').expect(simple("COMMIT"));
+    let host = FakeHost::new().socket(kept.answer([complete("COMMIT"), ready(b'I')].concat()));
+    call("transaction", json!({"statements": ["rollback to s"]}), json!({}), &host).unwrap();
 }
 
 #[test]
