@@ -395,3 +395,43 @@ pub const LEGACY_CELL_BYTES_MAX: u64 = MIB;
 
 /// Every row of an earlier database together, bytes. They are held in memory several times while they are converted.
 pub const LEGACY_ROWS_BYTES_MAX: u64 = 256 * MIB;
+/// API tokens, all of which are kept in memory so that asking for one costs no SQL.
+pub const API_TOKENS_MAX: u32 = 10_000;
+
+/// The name of an API token, bytes.
+pub const API_TOKEN_NAME_BYTES_MAX: usize = 64;
+
+/// What is taken for an API token, bytes; ours have 85.
+pub const API_TOKEN_BYTES_MAX: usize = 256;
+
+/// How often it is noted that an API token was used.
+pub const API_TOKEN_USE_NOTED: Duration = Duration::from_secs(60);
+
+/// Runs that were started without waiting for them and are not over, of one process. More are refused.
+pub const RUNS_PENDING_MAX: usize = 1_000;
+
+/// Of these, how many are run at once; the others wait. It leaves most of the sandbox to callers who wait.
+pub const RUNS_AT_ONCE_MAX: usize = 64;
+
+/// Items of a streaming run kept in memory for who follows it, count. Who comes later or is slower misses the oldest.
+pub const RUN_ITEMS_MAX: usize = 1_000;
+
+/// The same, bytes together.
+pub const RUN_ITEMS_BYTES_MAX: usize = MIB as usize;
+
+/// Runs that are over whose items are kept in memory still, of one process.
+pub const RUNS_OVER_MAX: usize = 100;
+
+/// How long the outcome of a run that somebody may come back for is kept, and an idempotency key. A day is what clients of
+/// other services count with.
+pub const OUTCOME_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// An outcome that is kept, bytes. Of a larger result there is only that the run succeeded.
+pub const OUTCOME_BYTES_MAX: usize = 4 * MIB as usize;
+
+/// All outcomes that are kept, bytes together; the oldest go first. Idempotency keys and states of runs stay.
+pub const OUTCOMES_BYTES_MAX: u64 = 1024 * MIB;
+
+/// An idempotency key, bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The chain's key is random and sealed by the master key, so that whoever can write the file and lacks that key can
-//! neither change an entry nor leave one out unnoticed, nor change a connection, an action, a connector, a secret or a
-//! credential past the log: these are compared with what was last written of them. Who takes the log away entirely, with
+//! neither change an entry nor leave one out unnoticed, nor change a connection, an action, a connector, a secret, a
+//! credential or a token past the log: these are compared with what was last written of them. Who takes the log away entirely, with
 //! its key and head, leaves a database with configuration and no log of it, which is found; the next change begins another
 //! log with `BEGIN` and what it found, as it does over a database of before there was a log, and verifying says so.
 //!
@@ -71,7 +71,7 @@ pub struct AuditEntry {
     pub door: String,
     /// `connection.update`, `secret.set`, …
     pub operation: String,
-    /// A TRN, `secret/…`, `connector/…`, `key/…`, `run/…`.
+    /// A TRN, `secret/…`, `connector/…`, `token/…`, `key/…`, `run/…`.
     pub object: String,
     /// What was there.
     pub before: Option<Value>,
@@ -194,7 +194,8 @@ const BEGIN: &str = "audit.begin";
 async fn configured(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM connections) OR EXISTS (SELECT 1 FROM actions) OR EXISTS (SELECT 1 FROM secrets)
-             OR EXISTS (SELECT 1 FROM connectors) OR EXISTS (SELECT 1 FROM auth_connections)",
+             OR EXISTS (SELECT 1 FROM connectors) OR EXISTS (SELECT 1 FROM auth_connections)
+             OR EXISTS (SELECT 1 FROM api_tokens)",
     )
     .fetch_one(connection)
     .await

@@ -9,7 +9,7 @@
 //!
 //! Read in this order: [`url`] and [`key`] (what a store is opened with), `open` and [`migrate`] (which files are
 //! accepted), [`seal`] (how a secret is kept), `key_versions` and `rotation` (with which key), then a file per record: [`connections`], [`actions`] and [`apply`]
-//! (both at once), [`legacy`] (databases of the earlier OpenAct), [`prune`] and [`synced`], [`secrets`], [`connectors`], [`runs`], [`checkpoints`], [`auth_connections`]. `rows` turns columns
+//! (both at once), [`legacy`] (databases of the earlier OpenAct), [`prune`] and [`synced`], [`secrets`], [`connectors`], [`runs`], [`checkpoints`], [`auth_connections`], [`tokens`] and [`kept_runs`] of the doors. `rows` turns columns
 //! into values, `failure` turns errors of SQLite into errors of OpenAct.
 //!
 //! Invariants: there is no rule here beyond uniqueness and integrity; a row that changes configuration and the
@@ -26,6 +26,7 @@ pub mod connections;
 pub mod connectors;
 mod failure;
 pub mod health;
+pub mod kept_runs;
 pub mod key;
 pub mod key_file;
 mod key_versions;
@@ -41,6 +42,7 @@ pub mod seal;
 pub mod secrets;
 pub mod state;
 pub mod synced;
+pub mod tokens;
 pub mod url;
 
 use std::sync::Arc;
@@ -57,6 +59,7 @@ pub use checkpoints::Checkpoint;
 pub use connections::ConnectionFilter;
 pub use connectors::ConnectorRecord;
 pub use health::Health;
+pub use kept_runs::{IdempotencyKey, Kept, KeptRun};
 pub use key::{KeySource, MasterKey};
 pub use key_versions::{KeyOrigin, KeyState, KeyStatus, KeyVersion};
 pub use legacy::{Converted, LegacyChanges, LegacyRow, LegacyRows, LegacySchema, RolledBack, Survey};
@@ -66,6 +69,7 @@ pub use rotation::KeyRotation;
 pub use runs::{RunFilter, RunWrites};
 pub use secrets::StoredSecret;
 pub use synced::{Kind, Synced};
+pub use tokens::{ApiToken, parse_token};
 pub use url::StoreUrl;
 
 /// An open store. Clones share it; [`Store::close`] ends it for all of them.
@@ -81,6 +85,7 @@ struct Inner {
     writer: SqlitePool,
     keys: key::KeyHolder,
     runs: runs::RunSink,
+    owner: kept_runs::Owner,
     /// An [`AuditRuns`].
     audit_runs: std::sync::atomic::AtomicU8,
 }
@@ -98,7 +103,8 @@ impl Store {
         let inner = Arc::new_cyclic(|inner| {
             let runs = runs::RunSink::start(run_writes, &place, &writer, inner.clone());
             let keys = key::KeyHolder::new(key);
-            Inner { place, path, readers, writer, keys, runs, audit_runs: Default::default() }
+            let owner = kept_runs::Owner::new();
+            Inner { place, path, readers, writer, keys, runs, owner, audit_runs: Default::default() }
         });
         Self(inner, Arc::default())
     }
@@ -113,6 +119,9 @@ impl Store {
     /// the store afterwards fails. An error says how many records were lost.
     pub async fn close(&self) -> Result<()> {
         let flushed = self.0.runs.close().await;
+        if let Err(error) = self.let_go_of_runs().await {
+            tracing::warn!("runs that are not over are found to be interrupted later: {error:?}");
+        }
         // The writer goes last: the last connection to close folds the write-ahead log into the file.
         self.0.readers.close().await;
         self.0.writer.close().await;

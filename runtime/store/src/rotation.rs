@@ -56,7 +56,7 @@ struct SealedTable {
     fingerprint: bool,
 }
 
-const TABLES: [SealedTable; 4] = [
+const TABLES: [SealedTable; 5] = [
     SealedTable { name: "secrets", record: "tenant || ':' || name", fields: &["value"], fingerprint: true },
     SealedTable {
         name: "auth_connections",
@@ -74,6 +74,12 @@ const TABLES: [SealedTable; 4] = [
         name: "connector_state",
         record: "connection_trn || '|' || connector_digest || '|' || key",
         fields: &["value"],
+        fingerprint: false,
+    },
+    SealedTable {
+        name: "run_results",
+        record: "tenant || ':' || run_id",
+        fields: &["outcome"],
         fingerprint: false,
     },
 ];
@@ -257,7 +263,8 @@ impl Store {
             "SELECT (SELECT count(*) FROM secrets WHERE key_version <> ?1)
                   + (SELECT count(*) FROM auth_connections WHERE key_version <> ?1)
                   + (SELECT count(*) FROM auth_connection_history WHERE key_version <> ?1)
-                  + (SELECT count(*) FROM connector_state WHERE key_version <> ?1)",
+                  + (SELECT count(*) FROM connector_state WHERE key_version <> ?1)
+                  + (SELECT count(*) FROM run_results WHERE key_version <> ?1)",
         )
         .bind(version)
         .fetch_one(&mut *tx)

@@ -6,6 +6,7 @@
 //! | `secret.set` `secret.delete` | `secret/NAME` | a keyed hash |
 //! | `connector.install` `connector.remove` | `connector/NAME` | version, grants, digests of component and manifest |
 //! | `credential.create` `.update` `.delete` | TRN | keyed hashes, scope, expiry |
+//! | `token.create` `token.revoke` | `token/ID` | name, scope, expiry, digest of the secret |
 //! | `audit.begin`, then `connection.found` `secret.found` … | `audit`, as above | what was there before the log began |
 //! | `key.rotate` `key.rotated` `key.drop_old` | `key/VERSION` | versions |
 //! | `database.restore` | `database` | the head of the log that was replaced; the copy, its digest, what its log was |
@@ -31,8 +32,9 @@ use super::{
     current::{ACTIONS, CONNECTIONS, of_connector},
 };
 use crate::{
-    AuthConnection, ChangeSet, ConnectorRecord, Store, failure,
+    ApiToken, AuthConnection, ChangeSet, ConnectorRecord, Store, failure,
     rows::{json_text, time_text},
+    tokens::object_of,
 };
 
 impl Store {
@@ -167,6 +169,19 @@ impl Store {
         let text = |value: Option<Value>| value.map(|value| value.to_string());
         let (object, before, after) = (format!("connector/{name}"), text(before), text(after));
         self.audit(tx, NewEntry { tenant: None, operation, object, before, after }).await
+    }
+
+    /// An entry for a token that is about to be made, or revoked.
+    pub(crate) async fn audit_token(
+        &self,
+        tx: &mut SqliteConnection,
+        operation: &'static str,
+        token: &ApiToken,
+    ) -> Result<()> {
+        let is = Some(token.as_logged().to_string());
+        let (before, after) = if operation == "token.revoke" { (is, None) } else { (None, is) };
+        self.audit(tx, NewEntry { tenant: None, operation, object: object_of(&token.id), before, after })
+            .await
     }
 
     /// An entry for the master key.

@@ -98,6 +98,9 @@ impl Store {
             let (tenant, text) = (tenant_of(&object).map(str::to_owned), is.unwrap_or_default().to_string());
             all.push(Current { found: "credential.found", tenant, object, text });
         }
+        for (object, is) in self.tokens_as_logged(tx).await? {
+            all.push(Current { found: "token.found", tenant: None, object, text: is.to_string() });
+        }
         Ok(all)
     }
 
@@ -143,7 +146,7 @@ pub(super) fn of_connector(version: &str, digest: &str, grants: Value, manifest:
 
 /// What an entry is about, if that is a row there should be, by the name that [`Store::past_the_log`] gives it.
 pub(super) fn logged(row: &EntryRow) -> Option<String> {
-    let kinds = ["connection", "action", "connector", "secret", "credential"];
+    let kinds = ["connection", "action", "connector", "secret", "credential", "token"];
     let (kind, _) = row.operation.split_once('.')?;
     kinds.contains(&kind).then(|| named(row.object.clone(), row.tenant.as_deref()))
 }

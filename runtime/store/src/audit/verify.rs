@@ -173,7 +173,7 @@ impl Store {
 struct Walked {
     good: Head,
     wrong: Option<&'static str>,
-    /// Connections, actions, connectors, secrets and credentials that there are, by the log.
+    /// Connections, actions, connectors, secrets, credentials and tokens that there are, by the log.
     written: HashMap<String, String>,
     began_late: bool,
 }
