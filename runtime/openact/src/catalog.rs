@@ -305,7 +305,7 @@ impl OpenAct {
             grants,
             installed_at: Timestamp::now(),
         };
-        self.0.store.install_connector(&record, &bytes).await?;
+        self.store().install_connector(&record, &bytes).await?;
         self.0.forget_connectors();
         kind.info(ConnectorSource::Installed)
     }
@@ -317,7 +317,7 @@ impl OpenAct {
             return Err(Error::conflict(format!("the template '{}' extends '{name}'", template.name))
                 .hint(format!("remove it first: openact connector remove {}", template.name)));
         }
-        if !self.0.store.remove_connector(name).await? {
+        if !self.store().remove_connector(name).await? {
             return Err(self.0.catalog.unknown(&self.0, name).await);
         }
         self.0.forget_connectors();

@@ -41,6 +41,8 @@ pub struct Request {
     pub items: Option<ItemSender>,
     /// What the caller may see and run. Holds however the action is named.
     pub governance: Arc<Governance>,
+    /// What the caller calls this request: asked for again, it is answered as it was and not run again.
+    pub idempotency_key: Option<String>,
 }
 
 impl Request {
@@ -55,6 +57,7 @@ impl Request {
             door,
             items: None,
             governance: Arc::default(),
+            idempotency_key: None,
         }
     }
 }
@@ -69,8 +72,18 @@ pub struct Execution {
 }
 
 /// Runs one call.
-pub(crate) async fn execute(openact: &Shared, mut request: Request) -> Execution {
-    let started = Started { id: RunId(uuid::Uuid::now_v7()), at: Timestamp::now(), clock: Instant::now() };
+pub(crate) async fn execute(openact: &Shared, request: Request) -> Execution {
+    execute_as(openact, request, RunId(uuid::Uuid::now_v7()), std::future::pending()).await
+}
+
+/// The same under an id that is known already, until it is `stopped`.
+pub(crate) async fn execute_as(
+    openact: &Shared,
+    mut request: Request,
+    id: RunId,
+    stopped: impl Future<Output = Error>,
+) -> Execution {
+    let started = Started { id, at: Timestamp::now(), clock: Instant::now() };
 
     // 1. resolve the reference, and 2. load action, connection and connector from the snapshot
     let prepared = match find(openact, &request).await {
@@ -82,7 +95,11 @@ pub(crate) async fn execute(openact: &Shared, mut request: Request) -> Execution
     request.dry_run |= prepared.dry_run;
     // 3. to 7.
     let attempted = match openact.store.audit_run_start(started.id, &prepared.action, request.door).await {
-        Ok(()) => attempt(openact, &request, &prepared, &started).await,
+        Ok(()) => tokio::select! {
+            biased;
+            stopped = stopped => Err(stopped),
+            attempted = attempt(openact, &request, &prepared, &started) => attempted,
+        },
         // By a setting, what cannot be in the audit log does not happen.
         Err(error) => Err(error),
     };
@@ -92,6 +109,12 @@ pub(crate) async fn execute(openact: &Shared, mut request: Request) -> Execution
     };
     // 8. record
     record(openact, &request, &prepared, &started, report).await
+}
+
+/// The action version that a request names, if its caller may run it.
+pub(crate) async fn admitted(openact: &Shared, request: &Request) -> Result<ActionTrn> {
+    let action = find(openact, request).await?.action.clone();
+    if request.governance.allows(&action) { Ok(action) } else { Err(forbidden(&action)) }
 }
 
 async fn find(openact: &Shared, request: &Request) -> Result<Arc<Prepared>> {

@@ -22,6 +22,7 @@ use crate::{
     OpenAct,
     plan::{ChangeStatus, Key, Plan, Planned, plan},
     prune,
+    records::{Deleted, Precondition, planned_deletion},
     sync::{self, Sources, SyncOptions},
     template,
 };
@@ -108,6 +109,9 @@ pub(crate) enum Job<'a> {
     Import(&'a Document, &'a ImportOptions),
     Sync(&'a Sources, &'a SyncOptions),
     Prune(&'a Tenant, u32),
+    /// One record, if what was there before is what its writer says.
+    Write(&'a Document, &'a ImportOptions, &'a Precondition<'a>),
+    Delete(&'a Tenant, Deleted<'a>, Precondition<'a>),
 }
 
 /// Where each record of what was read comes from, by the index of the file.
@@ -147,21 +151,28 @@ impl OpenAct {
 
     /// Reads several files as one, in their order.
     pub(crate) async fn read(&self, files: &[File<'_>], secrets: SecretsMode) -> Result<(Document, Origins)> {
+        self.read_in(files, secrets, &|name| (self.0.env)(name)).await
+    }
+
+    /// The same with other variables than this process's.
+    pub(crate) async fn read_in(
+        &self,
+        files: &[File<'_>],
+        secrets: SecretsMode,
+        env: &(dyn Fn(&str) -> Option<String> + Sync),
+    ) -> Result<(Document, Origins)> {
         refuse_twice(files)?;
         let connectors = self.0.catalog.names(&self.0).await?;
         let mut kinds: HashMap<ConnectorName, Arc<template::Kind>> = HashMap::new();
         for name in &connectors {
             kinds.insert(name.clone(), self.0.catalog.connector(&self.0, name).await?);
         }
-        let (env, manifest) = (
-            |name: &str| (self.0.env)(name),
-            |name: &ConnectorName| Some(kinds.get(name)?.manifest().clone()),
-        );
+        let manifest = |name: &ConnectorName| Some(kinds.get(name)?.manifest().clone());
         let made_of = |name: &ConnectorName, config: &JsonObject| {
             kinds.get(name).map_or(Ok(()), |kind| kind.check_connection(config))
         };
         let context =
-            Context { env: &env, manifest: &manifest, connectors: &connectors, secrets, made_of: &made_of };
+            Context { env, manifest: &manifest, connectors: &connectors, secrets, made_of: &made_of };
         let (mut whole, mut origins) = (Document::default(), Origins::new());
         let mut wrong = Vec::new();
         for (index, file) in files.iter().enumerate() {
@@ -221,7 +232,7 @@ impl OpenAct {
                 progress.total.store(total.max(1), Ordering::Relaxed);
             }
             plans += 1;
-            match self.0.store.apply(changes).await {
+            match self.store().apply(changes).await {
                 Ok(()) => {
                     self.0.forget_prepared();
                     return Ok(plan);
@@ -238,6 +249,19 @@ impl OpenAct {
         match job {
             Job::Sync(sources, options) => sync::planned(store, sources, options).await,
             Job::Prune(tenant, keep) => prune::planned(store, tenant, *keep).await,
+            Job::Write(document, options, when) => {
+                // First: what is changed after the look makes the plan void.
+                let generation = store.config_generation().await?;
+                self.check_precondition(&options.tenant, when).await?;
+                let mut planned = plan(store, document, &options.tenant, options.versioning).await?;
+                planned.changes.planned_at = Some(generation);
+                Ok(planned)
+            }
+            Job::Delete(tenant, what, when) => {
+                let planned = planned_deletion(store, tenant, what).await?;
+                self.check_precondition(tenant, when).await?;
+                Ok(planned)
+            }
             Job::Import(document, options) => {
                 let tenant = &options.tenant;
                 let versioning = match options.on_conflict {

@@ -11,6 +11,7 @@
 mod access;
 mod audit;
 mod backup;
+mod callers;
 mod catalog;
 mod check;
 mod doctor;
@@ -19,11 +20,13 @@ mod explain;
 mod find;
 mod import;
 mod interface;
+mod kept;
 pub mod legacy;
 mod manage;
 mod plan;
 mod prepared;
 mod prune;
+mod records;
 mod replace;
 mod secrets;
 pub mod settings;
@@ -50,6 +53,7 @@ use tokio::task::JoinSet;
 use crate::sync::Source;
 
 pub use backup::restore;
+pub use callers::{Caller, NewToken, TokenInfo};
 pub use catalog::{ConnectorInfo, ConnectorSource};
 pub use check::{CheckOutcome, CheckReport};
 pub use doctor::{Finding, Health, doctor};
@@ -57,6 +61,7 @@ pub use execute::{Execution, Request};
 pub use explain::{Explanation, Setting, SettingOrigin};
 pub use import::{ImportOptions, OnConflict, Progress, Versioning};
 pub use interface::Interface;
+pub use kept::{RunEvent, RunEventKind, RunEvents, RunStatus};
 pub use legacy::{MigrateOptions, Migration, drop_legacy, migrate, roll_back};
 pub use manage::Record;
 pub use openact_config::{Format, SecretsMode, age};
@@ -68,9 +73,11 @@ pub use openact_core::{
     governance::{Governance, Pattern},
     limits,
     manifest::{Capability, ComponentDigest, Effect, Manifest, Operation},
+    outcome::RunState,
     policy::{EgressGrants, PrivateAccess, PrivateRule},
     run::{Door, HostCall, RunId, RunRecord, Usage},
     schema::nearest,
+    scope::TokenScope,
     secret::{ExposeSecret, SecretRef, SecretString, same as same_secrets},
 };
 pub use openact_engine::{ItemSender, Resolve};
@@ -80,6 +87,7 @@ pub use openact_store::{
     StoredSecret,
 };
 pub use plan::{Change, ChangeStatus, Plan};
+pub use records::{Expected, Written};
 pub use replace::Replacing;
 pub use sync::SyncOptions;
 pub use watch::Watch;
@@ -129,8 +137,9 @@ pub struct Outcome {
 }
 
 /// The runtime: runs actions, manages configuration. Clones share everything.
+// The store is the same one, with somebody else's name for what is changed through it.
 #[derive(Clone)]
-pub struct OpenAct(Arc<Shared>);
+pub struct OpenAct(Arc<Shared>, Option<Store>);
 
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
@@ -148,18 +157,26 @@ pub(crate) struct Shared {
     pub(crate) limiters: Kept<ConnectionTrn, Arc<Limiter>>,
     /// What was read from vaults.
     pub(crate) vault: Kept<SecretRef, access::VaultValue>,
+    /// API tokens.
+    pub(crate) callers: callers::Callers,
+    /// Runs that somebody comes back for.
+    pub(crate) runs: kept::Runs,
     /// What goes on in the background. It ends when the store is closed, and when this is dropped.
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl Shared {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that have ended are not kept for it.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
     }
 
-    /// Forgets every connector of the store, and what was prepared with one.
+    /// Forgets all that was read of the store: connectors, what was prepared with one, tokens.
     pub(crate) fn forget_connectors(&self) {
         self.catalog.clear();
+        self.callers.clear();
         self.forget_prepared();
     }
 
@@ -179,6 +196,11 @@ impl OpenAct {
         Builder::default()
     }
 
+    /// The store that changes are made through: in the name of whoever this acts as.
+    pub(crate) fn store(&self) -> &Store {
+        self.1.as_ref().unwrap_or(&self.0.store)
+    }
+
     /// Runs an action of the tenant `default`. Dropping the future ends the call.
     pub async fn run(&self, action: &str, input: Value) -> Result<Outcome> {
         let request = Request::new(Door::Embedded, Tenant::default(), action, input);
@@ -191,7 +213,10 @@ impl OpenAct {
 
     /// Runs an action and gives its record with the result, whether it succeeded or not.
     pub async fn execute(&self, request: Request) -> Execution {
-        execute::execute(&self.0, request).await
+        match request.idempotency_key {
+            None => execute::execute(&self.0, request).await,
+            Some(_) => kept::execute_once(self, request).await,
+        }
     }
 
     /// Writes what is still to be written and closes the store. To be called before the process ends; a run
@@ -438,9 +463,11 @@ impl Builder {
             logins: Arc::new(Mechanisms::new()?),
             limiters: Kept::new(CONNECTION_STATE_MAX),
             vault: Kept::new(CONNECTION_STATE_MAX),
+            callers: Default::default(),
+            runs: Default::default(),
             tasks: Mutex::default(),
         });
-        let openact = OpenAct(shared.clone());
+        let openact = OpenAct(shared.clone(), None);
         for source in self.connectors {
             let bytes = match source {
                 ComponentSource::File(path) if template::is_template_file(&path) => {
@@ -510,6 +537,12 @@ mod tests {
         sends(openact.check_connection(&Tenant::default(), "x"));
         sends(openact.check_all(&Tenant::default(), None));
         sends(openact.install_connector(Vec::new(), Vec::new()));
+        sends(openact.interfaces(&Tenant::default(), &Governance::default()));
+        sends(openact.create_token(NewToken::default()));
+        sends(openact.authenticate("x"));
+        let request = Request::new(Door::Embedded, Tenant::default(), "x", Value::Null);
+        sends(openact.execute(request.clone()));
+        sends(openact.start_run(request, true));
         sends(openact.close());
     }
 

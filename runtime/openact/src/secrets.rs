@@ -31,7 +31,7 @@ impl OpenAct {
                 "the value of secret '{name}' has {bytes} bytes; at most {SECRET_FILE_BYTES_MAX} are allowed"
             )));
         }
-        self.0.store.put_secret(tenant, name.as_str(), value).await?;
+        self.store().put_secret(tenant, name.as_str(), value).await?;
         self.0.forget_prepared();
         Ok(())
     }
@@ -58,7 +58,7 @@ impl OpenAct {
                 .hint("change what uses it first, or delete it all the same with --force")
                 .details(serde_json::json!({ "connections": connections, "actions": actions })));
         }
-        if !self.0.store.delete_secret(tenant, name.as_str()).await? {
+        if !self.store().delete_secret(tenant, name.as_str()).await? {
             return Err(missing());
         }
         self.0.forget_prepared();
@@ -92,12 +92,12 @@ impl OpenAct {
 
     /// Seals every record anew with a new master key while calls go on, in this process and others.
     pub async fn rotate_key(&self) -> Result<KeyRotation> {
-        self.0.store.rotate_key().await
+        self.store().rotate_key().await
     }
 
     /// Removes from the key file the keys that no record of this database needs any more; returns their numbers.
     pub async fn drop_old_keys(&self) -> Result<Vec<i64>> {
-        self.0.store.drop_old_keys().await
+        self.store().drop_old_keys().await
     }
 }
 

@@ -175,7 +175,7 @@ impl OpenAct {
             grants: Vec::new(),
             installed_at: Timestamp::now(),
         };
-        self.0.store.install_connector(&record, text.as_bytes()).await?;
+        self.store().install_connector(&record, text.as_bytes()).await?;
         self.0.forget_connectors();
         kind.info(ConnectorSource::Installed)
     }

@@ -61,7 +61,7 @@ pub(crate) async fn follow(openact: Weak<Shared>, mut follower: Follower) {
     loop {
         follower.changed().await;
         let Some(shared) = openact.upgrade() else { return };
-        match follower.take(&OpenAct(shared)).await {
+        match follower.take(&OpenAct(shared, None)).await {
             Some(Ok(plan)) => {
                 for change in plan.changes.iter().filter(|change| change.is_one()) {
                     tracing::info!("configuration changed: {change}");
