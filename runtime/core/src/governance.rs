@@ -19,6 +19,8 @@ pub enum Pattern {
     Prefix(String),
     /// `*.get-user`: what ends with `.get-user`
     Suffix(String),
+    /// What both match; made by [`Governance::within`] and never read.
+    Both(Box<Pattern>, Box<Pattern>),
 }
 
 impl Pattern {
@@ -29,6 +31,7 @@ impl Pattern {
             Self::Exact(exact) => name == exact,
             Self::Prefix(prefix) => name.starts_with(prefix.as_str()),
             Self::Suffix(suffix) => name.ends_with(suffix.as_str()),
+            Self::Both(one, other) => one.matches(name) && other.matches(name),
         }
     }
 }
@@ -40,8 +43,12 @@ impl FromStr for Pattern {
         let inner = |part: &str| !part.contains('*') && part.len() > 1;
         let pattern = match (text.strip_prefix('*'), text.strip_suffix('*')) {
             (Some(""), _) => Some(Self::Any),
-            (Some(suffix), None) if inner(suffix) && suffix.starts_with('.') => Some(Self::Suffix(suffix.to_owned())),
-            (None, Some(prefix)) if inner(prefix) && prefix.ends_with('.') => Some(Self::Prefix(prefix.to_owned())),
+            (Some(suffix), None) if inner(suffix) && suffix.starts_with('.') => {
+                Some(Self::Suffix(suffix.to_owned()))
+            }
+            (None, Some(prefix)) if inner(prefix) && prefix.ends_with('.') => {
+                Some(Self::Prefix(prefix.to_owned()))
+            }
             (None, None) if text.contains('.') && !text.contains(|c: char| c == '*' || c.is_whitespace()) => {
                 Some(Self::Exact(text.to_owned()))
             }
@@ -61,6 +68,7 @@ impl fmt::Display for Pattern {
             Self::Exact(exact) => f.write_str(exact),
             Self::Prefix(prefix) => write!(f, "{prefix}*"),
             Self::Suffix(suffix) => write!(f, "*{suffix}"),
+            Self::Both(one, other) => write!(f, "{one} & {other}"),
         }
     }
 }
@@ -97,6 +105,21 @@ impl Governance {
         let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(&name));
         !any(&self.deny) && (self.allow.is_empty() || any(&self.allow))
     }
+
+    /// What both allow: of a caller, behind a door that has its own.
+    #[must_use]
+    pub fn within(&self, outer: &Self) -> Self {
+        let both = |one: &Pattern| {
+            let one = Box::new(one.clone());
+            outer.allow.iter().map(move |other| Pattern::Both(one.clone(), Box::new(other.clone())))
+        };
+        let allow = match (self.allow.as_slice(), outer.allow.as_slice()) {
+            ([], outer) => outer.to_vec(),
+            (own, []) => own.to_vec(),
+            (own, _) => own.iter().flat_map(both).collect(),
+        };
+        Self { allow, deny: self.deny.iter().chain(&outer.deny).cloned().collect() }
+    }
 }
 
 #[cfg(test)]
@@ -113,7 +136,10 @@ mod tests {
 
     #[test]
     fn m7_deny_wins_and_what_is_not_allowed_is_denied() {
-        let governance = Governance { allow: patterns(&["http.*", "*.list"]), deny: patterns(&["http.delete", "redis.*"]) };
+        let governance = Governance {
+            allow: patterns(&["http.*", "*.list"]),
+            deny: patterns(&["http.delete", "redis.*"]),
+        };
         for (connector, name, allowed) in [
             ("http", "get", true),
             ("http", "delete", false),
@@ -129,11 +155,28 @@ mod tests {
     }
 
     #[test]
+    fn m7_within_another_is_what_both_allow() {
+        let caller =
+            Governance { allow: patterns(&["http.*", "redis.get"]), deny: patterns(&["http.delete"]) };
+        let door = Governance { allow: patterns(&["*.get", "*.delete"]), deny: patterns(&["http.list"]) };
+        for (connector, name) in
+            [("http", "get"), ("http", "delete"), ("redis", "get"), ("http", "list"), ("pg", "get")]
+        {
+            let both = caller.allows(&trn(connector, name)) && door.allows(&trn(connector, name));
+            assert_eq!(caller.within(&door).allows(&trn(connector, name)), both, "{connector}.{name}");
+            assert_eq!(door.within(&caller).allows(&trn(connector, name)), both, "{connector}.{name}");
+        }
+        assert_eq!(caller.within(&Governance::default()), caller);
+        assert_eq!(Governance::default().within(&door), door);
+    }
+
+    #[test]
     fn patterns_are_written_as_they_are_read_and_others_are_refused() {
         for text in ["*", "http.get-user", "http.*", "*.get-user"] {
             assert_eq!(text.parse::<Pattern>().unwrap().to_string(), text);
         }
-        for text in ["", "http", "**", "*.*", "h*p.get", "http*", "*get", ".", ".*", "*.", "a. b", "http.*.x"] {
+        for text in ["", "http", "**", "*.*", "h*p.get", "http*", "*get", ".", ".*", "*.", "a. b", "http.*.x"]
+        {
             assert!(text.parse::<Pattern>().is_err(), "{text}");
         }
     }
