@@ -120,11 +120,6 @@ async fn urls_hosts_and_a_check() {
     assert_eq!((&result["user"], &result["replica_set"]), (&json!(user), &json!("rs0")), "{report}");
     for (url, code, why) in [
         (
-            format!("mongodb+srv://{user}:{password}@cluster.example.com/app"),
-            ErrorCode::InvalidConfig,
-            "dig +short SRV",
-        ),
-        (
             format!("mongodb://{user}:{password}@127.0.0.1:{port}/app?authSource=admin&replicaSet=other"),
             ErrorCode::InvalidConfig,
             "replica set 'rs0', not of 'other'",

@@ -31,6 +31,11 @@ pub struct Connection {
     #[serde(default)]
     #[schemars(with = "Vec<Host>", extend("x-aliases" = ["seeds"]))]
     pub hosts: Vec<String>,
+    /// The name of a mongodb+srv:// URL: DNS lists the servers under it, and perhaps auth_source and replica_set. Their
+    /// names have to be of the same domain. TLS is on unless tls says otherwise.
+    #[serde(default)]
+    #[schemars(with = "String", extend("x-srv" = srv_rule()))]
+    pub srv_host: Option<String>,
     /// Who asks.
     #[serde(default)]
     #[schemars(with = "String", extend("x-aliases" = ["username"]))]
@@ -81,9 +86,10 @@ pub struct Connection {
     /// Commands that run-command never sends, such as dropDatabase.
     #[serde(default)]
     pub deny: Vec<String>,
-    /// Set by URLs only: their host is a name to look hosts up by, which is not done here.
+    /// Whether a load balancer stands before the servers, which is not spoken to yet: false.
     #[serde(default)]
-    pub srv: bool,
+    #[schemars(extend("x-aliases" = ["loadBalanced"]))]
+    pub load_balanced: bool,
     /// Taken since URLs often have it. A write is never repeated.
     #[serde(default)]
     #[schemars(with = "bool", extend("x-aliases" = ["retryWrites"]))]
@@ -111,18 +117,16 @@ impl Connection {
 
     /// The servers that are named, in their order.
     pub fn endpoints(&self) -> Result<Vec<Endpoint>, Failure> {
-        if self.srv {
-            return Err(Failure::InvalidConfig(
-                "mongodb+srv:// names no hosts but where to look them up, which is not done here: list them, as in \
-                 mongodb://host-1:27017,host-2:27017/?tls=true&replicaSet=…&authSource=admin (`dig +short SRV \
-                 _mongodb._tcp.NAME` shows the hosts, `dig +short TXT NAME` the rest)"
-                    .into(),
-            ));
+        if self.load_balanced {
+            let message = "loadBalanced=true: servers behind a load balancer are not spoken to";
+            return Err(Failure::InvalidConfig(message.into()));
         }
         let one = self.host.iter().map(|host| Ok(Endpoint::new(host.clone(), self.port)));
         let endpoints: Vec<Endpoint> =
             one.chain(self.hosts.iter().map(|host| endpoint(host))).collect::<Result<_, _>>()?;
         match endpoints.len() {
+            // Not at a call.
+            0 if self.srv_host.is_some() => Err(Failure::Network("the hosts were not looked up".into())),
             0 => Err(Failure::InvalidConfig("the connection names no server; set host, hosts or url".into())),
             2.. if self.direct_connection => {
                 Err(Failure::InvalidConfig("direct_connection is for one server, not for several".into()))
@@ -142,14 +146,21 @@ fn application_name() -> Option<String> {
 
 fn url_rule() -> Value {
     json!({
-        "schemes": {"mongodb": {}, "mongodb+srv": {"srv": true}},
+        "schemes": {"mongodb": {}, "mongodb+srv": {}}, "srv": {"mongodb+srv": "srv_host"},
         "hosts": "hosts", "user": "user", "password": "password", "path": "database",
         "query": {
             "tls": "tls", "ssl": "tls", "authSource": "auth_source", "authMechanism": "auth_mechanism",
             "replicaSet": "replica_set", "directConnection": "direct_connection",
             "readPreference": "read_preference", "w": "write_concern", "appName": "application_name",
-            "retryWrites": "retry_writes",
+            "retryWrites": "retry_writes", "loadBalanced": "load_balanced",
         },
+    })
+}
+
+fn srv_rule() -> Value {
+    json!({
+        "service": "_mongodb._tcp", "hosts": "hosts", "defaults": {"tls": "require"},
+        "text": {"authSource": "auth_source", "replicaSet": "replica_set", "loadBalanced": "load_balanced"},
     })
 }
 

@@ -7,6 +7,7 @@
 //! | `schemes` | each scheme, and the fields it sets: `{"redis": {}, "rediss": {"tls": "require"}}` |
 //! | `host`, `port`, `user`, `password`, `path` | the field the part goes to |
 //! | `hosts` | in place of `host` and `port`: the field for a list of `host:port` |
+//! | `srv` | schemes whose host is a name to look hosts up by, and the field for it |
 //! | `query` | fields by the names of parameters |
 //!
 //! Invariant: nothing of the URL is lost or said twice, no message quotes it, and once it is read there is no URL left
@@ -79,7 +80,8 @@ fn fields_of(url: &str, rule: &Value, view: &SchemaView<'_>) -> Result<JsonObjec
     if rest.contains('#') {
         return Err(("holds a '#'".into(), Some("in a password write it percent-encoded: %23".into())));
     }
-    let mut fields = Fields { rule, view, found: JsonObject::new() };
+    let srv = rule.get("srv").and_then(|srv| srv.get(scheme.to_ascii_lowercase())).and_then(Value::as_str);
+    let mut fields = Fields { rule, srv, view, found: JsonObject::new() };
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
@@ -103,6 +105,8 @@ fn fields_of(url: &str, rule: &Value, view: &SchemaView<'_>) -> Result<JsonObjec
 /// The fields found so far, by the connector's rule.
 struct Fields<'a> {
     rule: &'a Value,
+    /// Where the host goes if it is a name to look hosts up by.
+    srv: Option<&'a str>,
     view: &'a SchemaView<'a>,
     found: JsonObject,
 }
@@ -139,6 +143,13 @@ impl Fields<'_> {
     }
 
     fn hosts(&mut self, hosts: &str) -> Result<(), Mistake> {
+        if let Some(field) = self.srv {
+            if hosts.is_empty() || hosts.contains([',', ':', '[']) {
+                let hint = "expected one name without a port: the hosts and their ports are looked up by it";
+                return Err(("does not name one host".into(), Some(hint.into())));
+            }
+            return self.set(field, "host", hosts);
+        }
         if let Some(field) = self.rule.get("hosts").and_then(Value::as_str) {
             let list: Vec<Value> =
                 hosts.split(',').filter(|host| !host.is_empty()).map(|host| json!(host)).collect();
@@ -221,6 +232,8 @@ mod tests {
         let text = file("url: '${DATABASE_URL}'");
         let read = read_in(&text, Format::Yaml, SecretsMode::Reference, &env).unwrap();
         assert_eq!(read.connections[0].config["host"], "db.example.com", "there is no other way to read it");
+        let draft = connection("seeds: 'mongodb+srv://c.example.com'");
+        assert_eq!(draft.config.get("database"), Some(&json!("c.example.com")), "a name to look hosts up by");
         let draft = connection("url: '${DATABASE_URL}', port: 1");
         assert_eq!((draft.config.get("port"), draft.secrets.len()), (Some(&json!(1)), 1));
         let draft = connection("url: 'postgress://[::1]'");
@@ -250,6 +263,9 @@ mod tests {
             ("url: {$env: DATABASE_URL}", "'url' has to be text"),
             ("host: a, url: 'postgres://u:hunter2@h'", "'host' is in 'url' too"),
             ("seeds: 'mongodb://'", "'seeds' names no host"),
+            ("seeds: 'mongodb+srv://c.example.com:27017'", "'seeds' does not name one host"),
+            ("seeds: 'mongodb+srv://a,b'", "'seeds' does not name one host"),
+            ("seeds: 'mongodb+srv://'", "'seeds' does not name one host"),
             ("seeds: 'mongodb://u@a'", "'seeds' holds a user, which this connector does not take"),
         ] {
             let found = mistakes(&file(fields));

@@ -11,6 +11,7 @@ use crate::{
     policy::{Origin, Scheme},
     schema::SchemaView,
     secret::{SecretRef, visit_secrets},
+    seeds::SeedList,
 };
 
 /// One stored version of a connection.
@@ -41,8 +42,10 @@ pub struct ConnectionParts {
     pub sections: [JsonObject; 2],
     /// `rate_limit`
     pub rate_limit: Option<RateLimit>,
-    /// What it may reach, but for `network.allowed_hosts` of an action.
+    /// What it may reach, but for `network.allowed_hosts` of an action, and what `seeds` lists.
     pub origins: Vec<Origin>,
+    /// Where its hosts are listed, if it names none itself.
+    pub seeds: Option<SeedList>,
     /// Where a credential may go: the origin of the first URL in the connector's own fields.
     pub credential_origin: Option<Origin>,
     /// The connector's own secret fields, by their names (`password`, `tls/key`): what it may use without seeing it.
@@ -73,6 +76,7 @@ impl ConnectionParts {
         });
         guest.retain(|_, value| !value.is_null());
         Ok(Self {
+            seeds: SeedList::of(&guest, &manifest.connection_schema, !origins.is_empty())?,
             guest,
             authorization: section(&mut host, "authorization")?,
             auth_ref: section(&mut host, "auth_ref")?,

@@ -27,6 +27,7 @@ pub mod run;
 pub mod schema;
 pub mod scope;
 pub mod secret;
+pub mod seeds;
 pub mod state;
 pub mod trn;
 

@@ -273,6 +273,23 @@ pub const SOCKET_HEARD_BYTES_MAX: usize = 16 * KIB as usize;
 /// a connector to ask the server to stop.
 pub const SOCKET_GRACE_MAX: Duration = Duration::from_millis(500);
 
+/// Hosts that a seed list in DNS may have. A replica set has at most 50 members, a sharded cluster some more routers.
+pub const SEEDS_MAX: usize = 100;
+
+/// The text that stands beside a seed list, bytes: a database's name and a replica set's.
+pub const SEED_TEXT_BYTES_MAX: usize = 1024;
+
+/// How long what DNS has of a seed list is used before it is looked up again, whatever its records say: not at each call,
+/// and soon enough to notice a server that moved.
+pub const SEEDS_FRESH: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(300);
+
+/// How long no seed list is looked up again after that failed. Calls that come meanwhile fail as it did.
+pub const SEEDS_FAILED: Duration = Duration::from_secs(1);
+
+/// How long a server of DNS has for one answer. It is asked twice.
+pub const SEEDS_ANSWER_MAX: Duration = Duration::from_secs(3);
+
 /// Parked sessions of one connection version and connector on one endpoint. A server allows some hundreds in all.
 pub const SESSIONS_PER_KEY_MAX: usize = 32;
 

@@ -19,7 +19,7 @@ mod host;
 mod instance;
 mod ticker;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use openact_core::{
     Result,
@@ -27,6 +27,7 @@ use openact_core::{
     limits::{self, CallLimits},
     manifest::{ComponentDigest, Manifest},
     run::{HostCall, RunId, Usage},
+    seeds::{Listed, SeedList},
 };
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
@@ -46,6 +47,8 @@ pub struct EngineSettings {
     pub instances_max: Option<u32>,
     /// Looks host names up; the operating system if not set.
     pub resolver: Option<Arc<dyn Resolve>>,
+    /// The server of DNS that is asked for lists of hosts; those of the operating system if not set.
+    pub dns_server: Option<SocketAddr>,
 }
 
 /// Loads connectors and runs calls. Cheap to clone.
@@ -60,6 +63,7 @@ struct Inner {
     compilers: Arc<Semaphore>,
     cache: Option<cache::CompiledCache>,
     shared: Arc<egress::Shared>,
+    lists: egress::Lists,
 }
 
 /// A loaded connector: compiled, checked, ready to be instantiated.
@@ -141,6 +145,7 @@ impl Engine {
             shared: Arc::new(egress::Shared::new(
                 settings.resolver.unwrap_or_else(|| Arc::new(egress::SystemResolver)),
             )),
+            lists: egress::Lists::new(settings.dns_server),
             wasmtime,
         })))
     }
@@ -159,6 +164,11 @@ impl Engine {
     /// The grants of an action version: what it may reach, as whom and how.
     pub fn grants(&self, settings: GrantSettings) -> Result<Grants> {
         Grants::new(settings, &self.0.shared)
+    }
+
+    /// What DNS has of the hosts of a connection that names none. Kept for as long as its records say, within bounds.
+    pub async fn listed(&self, seeds: &SeedList) -> Result<Arc<Listed>> {
+        self.0.lists.get(seeds).await
     }
 
     /// Closes every parked session: configuration changed, and with it perhaps what they may be used for.

@@ -2,7 +2,8 @@
 //!
 //! Secrets are looked up here and nowhere else. Where all of them are in the store, the grants are made once, since a
 //! change there empties the snapshot; what comes from the environment, a file or a vault is read at every call, and the
-//! grants are made anew only if it changed. Invariant: a credential that is missing or cannot be read fails here, before
+//! grants are made anew only if it changed. So it is with hosts that DNS lists (`seeds`): what the connector is given and what
+//! it may reach come from one answer. Invariant: a credential that is missing or cannot be read fails here, before
 //! anything is dialled; a dry run, which sends nothing, goes on without and says so.
 
 use std::{
@@ -22,8 +23,9 @@ use openact_core::{
     limits::SECRET_FILE_BYTES_MAX,
     network::NetworkSettings,
     policies::Policies,
-    policy::EgressGrants,
+    policy::{EgressGrants, Origin},
     secret::{self, SecretRef, SecretString},
+    seeds::Listed,
 };
 use openact_engine::{GrantSettings, Grants, Limiter};
 use serde_json::Value;
@@ -38,10 +40,20 @@ pub(crate) struct Access {
     pub(crate) parts: ConnectionParts,
     pub(crate) policies: Policies,
     references: Vec<SecretRef>,
+    /// What the connector is given of the connection, JSON, without hosts that are to be looked up.
+    guest: Arc<str>,
     /// Filled at the first call, where nothing has to be read at each.
-    once: OnceCell<Arc<Grants>>,
+    once: OnceCell<Granted>,
     /// What the last call's secrets were, and what was made of them.
-    last: Mutex<Option<(Secrets, Arc<Grants>)>>,
+    last: Mutex<Option<(Secrets, Arc<Listed>, Granted)>>,
+}
+
+/// What a call may reach, and what its connector is told of that.
+#[derive(Clone)]
+pub(crate) struct Granted {
+    pub(crate) grants: Arc<Grants>,
+    /// JSON.
+    pub(crate) connection: Arc<str>,
 }
 
 impl Access {
@@ -53,29 +65,32 @@ impl Access {
             return Err(Error::invalid_config("a connection has either authorization or auth_ref, not both"));
         }
         let (once, last) = (OnceCell::new(), Mutex::new(None));
-        Ok(Self { connection, parts, policies, references, once, last })
+        let guest = Value::Object(parts.guest.clone()).to_string().into();
+        Ok(Self { connection, parts, policies, references, guest, once, last })
     }
 
     /// What a call may reach, with its credential.
-    pub(crate) async fn grants(&self, openact: &Shared) -> Result<Arc<Grants>> {
+    pub(crate) async fn grants(&self, openact: &Shared) -> Result<Granted> {
         let is_stored = |reference: &SecretRef| matches!(reference, SecretRef::Stored(_));
-        if self.parts.auth_ref.is_none() && self.references.iter().all(is_stored) {
+        let is_known = self.parts.auth_ref.is_none() && self.parts.seeds.is_none();
+        if is_known && self.references.iter().all(is_stored) {
             return self.once.get_or_try_init(|| self.read_and_make(openact)).await.cloned();
         }
         self.read_and_make(openact).await
     }
 
     /// The same for a dry run, which sends nothing and so can do without a credential: without one, and why, if it is
-    /// missing. No vault is asked: what is there is taken for granted.
-    pub(crate) async fn grants_of_dry_run(&self, openact: &Shared) -> Result<(Arc<Grants>, Option<Error>)> {
+    /// missing. No vault is asked: what is there is taken for granted; nor is DNS.
+    pub(crate) async fn grants_of_dry_run(&self, openact: &Shared) -> Result<(Granted, Option<Error>)> {
         refuse_foreign(&self.connection, &self.references)?;
         let in_vault = self.references.iter().any(|reference| matches!(reference, SecretRef::Vault { .. }));
         let made = match self.read(openact, Vaults::Unasked).await {
-            Ok(secrets) => self.make(openact, &secrets),
+            Ok(secrets) => self.make(openact, &secrets, &[]),
             Err(error) => Err(error),
         };
+        let granted = |grants| Granted { grants: Arc::new(grants), connection: self.guest.clone() };
         let missing = match made {
-            Ok(grants) => return Ok((Arc::new(grants), None)),
+            Ok(grants) => return Ok((granted(grants), None)),
             Err(_) if in_vault => {
                 Error::auth_required("the credential is in a vault, which a dry run does not ask")
                     .hint("openact check tells whether it is there and valid")
@@ -84,13 +99,18 @@ impl Access {
             Err(error) => return Err(error.context(self.connection.short())),
         };
         let network = NetworkSettings::default();
-        let without = self.make_of(openact, &JsonObject::new(), &Secrets::default(), network, Vec::new())?;
-        Ok((Arc::new(without), Some(missing)))
+        let none = Secrets::default();
+        let without = self.make_of(openact, &JsonObject::new(), &none, network, Vec::new(), &[])?;
+        Ok((granted(without), Some(missing)))
     }
 
     /// What it may reach by itself, and which private addresses.
     pub(crate) fn egress(&self, openact: &Shared) -> Result<EgressGrants> {
-        let mut origins = self.parts.origins.clone();
+        self.egress_with(openact, &[])
+    }
+
+    fn egress_with(&self, openact: &Shared, listed: &[Origin]) -> Result<EgressGrants> {
+        let mut origins = [&self.parts.origins, listed].concat();
         origins.extend(self.policies.network.origins()?);
         let private = openact.private.with_connection(&self.policies.network.private_rules()?);
         Ok(EgressGrants::new(origins).with_private(Arc::new(private)))
@@ -105,23 +125,40 @@ impl Access {
         Ok(secrets)
     }
 
-    async fn read_and_make(&self, openact: &Shared) -> Result<Arc<Grants>> {
+    async fn read_and_make(&self, openact: &Shared) -> Result<Granted> {
         refuse_foreign(&self.connection, &self.references)?;
         let secrets = self.read(openact, Vaults::Asked).await?;
-        let made_of = |last: &Option<(Secrets, Arc<Grants>)>| match last {
-            Some((known, grants)) if *known == secrets => Some(grants.clone()),
+        let listed = match &self.parts.seeds {
+            Some(seeds) => openact.engine.listed(seeds).await.map_err(|error| self.said(error))?,
+            None => Arc::default(),
+        };
+        let made_of = |last: &Option<(Secrets, Arc<Listed>, Granted)>| match last {
+            Some((known, from, granted)) if *known == secrets && *from == listed => Some(granted.clone()),
             _ => None,
         };
-        if let Some(grants) = made_of(&self.last.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(grants);
+        if let Some(granted) = made_of(&self.last.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(granted);
         }
-        let grants =
-            Arc::new(self.make(openact, &secrets).map_err(|error| error.context(self.connection.short()))?);
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((secrets, grants.clone()));
-        Ok(grants)
+        let (connection, origins) = self.filled(&listed).map_err(|error| self.said(error))?;
+        let grants = self.make(openact, &secrets, &origins).map_err(|error| self.said(error))?;
+        let granted = Granted { grants: Arc::new(grants), connection };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((secrets, listed, granted.clone()));
+        Ok(granted)
     }
 
-    fn make(&self, openact: &Shared, secrets: &Secrets) -> Result<Grants> {
+    fn said(&self, error: Error) -> Error {
+        error.context(self.connection.short())
+    }
+
+    /// What the connector is given, and the hosts to grant, with what DNS has of them.
+    fn filled(&self, listed: &Listed) -> Result<(Arc<str>, Vec<Origin>)> {
+        let Some(seeds) = &self.parts.seeds else { return Ok((self.guest.clone(), Vec::new())) };
+        let (guest, origins) = seeds.fill(&self.parts.guest, listed)?;
+        Ok((Value::Object(guest).to_string().into(), origins))
+    }
+
+    /// `listed`: hosts of the connection that DNS has.
+    fn make(&self, openact: &Shared, secrets: &Secrets, listed: &[Origin]) -> Result<Grants> {
         let bearer = secrets.token.as_ref().map(|_| bearer());
         let authorization = bearer.as_ref().unwrap_or(&self.parts.authorization);
         let of_fields = self.parts.secrets.iter().map(|(name, reference)| {
@@ -135,7 +172,8 @@ impl Access {
             Ok((name.clone(), value))
         });
         let of_fields = of_fields.collect::<Result<_>>()?;
-        self.make_of(openact, authorization, secrets, self.policies.network.resolve(secrets)?, of_fields)
+        let network = self.policies.network.resolve(secrets)?;
+        self.make_of(openact, authorization, secrets, network, of_fields, listed)
     }
 
     fn make_of(
@@ -145,11 +183,12 @@ impl Access {
         secrets: &Secrets,
         network: NetworkSettings,
         of_fields: Vec<(String, SecretString)>,
+        listed: &[Origin],
     ) -> Result<Grants> {
         let (parts, policies) = (&self.parts, &self.policies);
-        let egress = self.egress(openact)?;
+        let egress = self.egress_with(openact, listed)?;
         let own = Policies::of(&parts.sections)?.network;
-        let login_origins = [parts.origins.clone(), own.origins()?].concat();
+        let login_origins = [parts.origins.clone(), listed.to_vec(), own.origins()?].concat();
         let endpoint = openact_auth::endpoint(authorization).into_iter().collect();
         let transport = openact.engine.transport(GrantSettings {
             egress: EgressGrants::new(endpoint).with_private(egress.private().clone()),

@@ -183,15 +183,15 @@ fn went_without_credential(connection: &ConnectionRecord, calls: &[HostCall]) ->
 async fn ask(openact: &Shared, connector: &Connector, connection: &ConnectionRecord) -> Result<CallReport> {
     let parts = ConnectionParts::of(&connection.config, connector.manifest())?;
     let policies = Policies::of(&parts.sections)?;
-    let (limits, guest) = (policies.call_limits(), Value::Object(parts.guest.clone()).to_string());
+    let limits = policies.call_limits();
     let access = Access::new(connection.trn.clone(), parts, policies)?;
-    let grants = access.grants(openact).await?;
+    let granted = access.grants(openact).await?;
     let call = Call {
         connector,
         run: RunId(uuid::Uuid::now_v7()),
         kind: CallKind::Check,
-        connection: &guest,
-        grants: &grants,
+        connection: &granted.connection,
+        grants: &granted.grants,
         limits,
         items: None,
     };

@@ -16,11 +16,11 @@ use openact_core::{
     run::{Door, RunId, RunRecord},
     trn::{Action, Reference},
 };
-use openact_engine::{Call, CallKind, CallReport, Grants, ItemSender};
+use openact_engine::{Call, CallKind, CallReport, ItemSender};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::{Json, Shared, explain, prepared::Prepared};
+use crate::{Json, Shared, access::Granted, explain, prepared::Prepared};
 
 /// What to run, for whom.
 #[derive(Clone, Debug)]
@@ -144,7 +144,7 @@ async fn attempt(
     // 6. authorise: a missing credential fails here, before any dial; a dry run dials nothing and says so
     let mut limits = limits(prepared.limits, request.timeout);
     let authorised = timeout(limits.wall(), authorise(openact, request.dry_run, prepared));
-    let (grants, missing) = authorised.await.map_err(|_| late(&limits))??;
+    let (granted, missing) = authorised.await.map_err(|_| late(&limits))??;
     // What looking secrets up took is the call's time.
     limits.wall_ms = limits.wall_ms.saturating_sub(started.clock.elapsed().as_millis() as u64).max(1);
     // 7. call
@@ -157,8 +157,8 @@ async fn attempt(
             input: &input_json,
             dry_run: request.dry_run,
         },
-        connection: &prepared.connection_json,
-        grants: &grants,
+        connection: &granted.connection,
+        grants: &granted.grants,
         limits,
         items: request.items.clone(),
     };
@@ -169,11 +169,7 @@ async fn attempt(
     Ok(report)
 }
 
-async fn authorise(
-    openact: &Shared,
-    dry_run: bool,
-    prepared: &Prepared,
-) -> Result<(Arc<Grants>, Option<Error>)> {
+async fn authorise(openact: &Shared, dry_run: bool, prepared: &Prepared) -> Result<(Granted, Option<Error>)> {
     match dry_run {
         true => prepared.access.grants_of_dry_run(openact).await,
         false => Ok((prepared.access.grants(openact).await?, None)),
@@ -181,8 +177,10 @@ async fn authorise(
 }
 
 fn late(limits: &CallLimits) -> Error {
-    Error::timeout(format!("the secrets of the connection were not to be had within {} ms", limits.wall_ms))
-        .hint("where they are kept (a vault) does not answer; the deadline is timeout_ms of the action or connection")
+    let message =
+        format!("the secrets or hosts of the connection were not to be had within {} ms", limits.wall_ms);
+    Error::timeout(message)
+        .hint("where they are kept (a vault, or DNS) does not answer; the deadline is timeout_ms of the action or connection")
         .details(serde_json::json!({ "limit": "wall_ms" }))
 }
 

@@ -129,6 +129,12 @@ impl OpenAct {
         let configuration = settings::settings(&sources)?;
         let credential = credential(&self.0, &prepared).await;
         let access = &prepared.access;
+        notes.extend(access.parts.seeds.as_ref().map(|seeds| {
+            format!(
+                "what else it may reach is looked up before a call: the SRV records of {}",
+                seeds.service()
+            )
+        }));
         let request = match input {
             Some(input) => Some(self.request_of(tenant, &prepared, input).await),
             None => None,

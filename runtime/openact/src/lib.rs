@@ -37,6 +37,7 @@ mod vault;
 mod watch;
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -242,6 +243,7 @@ pub struct Builder {
     env: Option<Environment>,
     private: PrivateAccess,
     resolver: Option<Arc<dyn Resolve>>,
+    dns_server: Option<SocketAddr>,
     author: Option<Author>,
     audit_runs: Option<AuditRuns>,
 }
@@ -406,6 +408,14 @@ impl Builder {
         self
     }
 
+    /// The server of DNS that is asked for lists of hosts (`mongodb+srv://`). Default: what `OPENACT_DNS_SERVER` says, else
+    /// those of the operating system.
+    #[must_use]
+    pub fn dns_server(mut self, server: SocketAddr) -> Self {
+        self.dns_server = Some(server);
+        self
+    }
+
     /// To whom the audit log ascribes what is changed. Default: the operating system's user, a Rust program.
     #[must_use]
     pub fn author(mut self, author: Author) -> Self {
@@ -442,6 +452,7 @@ impl Builder {
             cache,
             instances_max: self.instances_max,
             resolver: self.resolver,
+            dns_server: self.dns_server.map_or_else(|| settings::dns_server(&env), |own| Ok(Some(own)))?,
         })?;
         let audit_runs = match self.audit_runs {
             Some(audit_runs) => audit_runs,

@@ -27,7 +27,6 @@ pub(crate) struct Prepared {
     pub(crate) connector: Arc<Connector>,
     pub(crate) kind: Arc<Kind>,
     pub(crate) operation: String,
-    pub(crate) connection_json: String,
     pub(crate) limits: CallLimits,
     /// Its configuration says that it only ever describes what it would do.
     pub(crate) dry_run: bool,
@@ -93,7 +92,6 @@ impl Prepared {
             operation: operation.name.clone(),
             overridable: operation.overridable.clone(),
             action_schema: operation.action_schema.clone(),
-            connection_json: Value::Object(connection_parts.guest.clone()).to_string(),
             action_json: Value::Object(action_config.clone()).to_string(),
             action: action.trn,
             access: Access::new(connection.trn.clone(), connection_parts, policies)?,

@@ -16,9 +16,13 @@
 //! | `OPENACT_MASTER_KEY_PREVIOUS` | while the key is rotated: the one before it |
 //! | `OPENACT_AUDIT_RUNS` | whether runs are in the audit log: `off`, `on`, `required` |
 //! | `OPENACT_PASSPHRASE` | of an encrypted export, where nobody can be asked for it |
+//! | `OPENACT_DNS_SERVER` | the server of DNS that is asked for lists of hosts (`mongodb+srv://`): `10.0.0.2` or `10.0.0.2:5353` |
 //! | `OPENACT_HOME` | one folder for data, configuration and cache, instead of the platform's three |
 
-use std::path::PathBuf;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use etcetera::BaseStrategy;
 use openact_core::{
@@ -42,17 +46,20 @@ pub const OPENACT_MASTER_KEY_PREVIOUS: &str = "OPENACT_MASTER_KEY_PREVIOUS";
 pub const OPENACT_AUDIT_RUNS: &str = "OPENACT_AUDIT_RUNS";
 /// The passphrase of an encrypted export.
 pub const OPENACT_PASSPHRASE: &str = "OPENACT_PASSPHRASE";
+/// The server of DNS for lists of hosts.
+pub const OPENACT_DNS_SERVER: &str = "OPENACT_DNS_SERVER";
 /// One folder for everything.
 pub const OPENACT_HOME: &str = "OPENACT_HOME";
 
 /// All of them.
-pub const VARIABLES: [&str; 7] = [
+pub const VARIABLES: [&str; 8] = [
     OPENACT_DB,
     OPENACT_TENANT,
     OPENACT_MASTER_KEY,
     OPENACT_MASTER_KEY_PREVIOUS,
     OPENACT_AUDIT_RUNS,
     OPENACT_PASSPHRASE,
+    OPENACT_DNS_SERVER,
     OPENACT_HOME,
 ];
 
@@ -115,6 +122,21 @@ pub(crate) fn store_url(text: &str) -> Result<StoreUrl> {
     let is_default = Folders::of_platform().is_some_and(|folders| url.path() == Some(&folders.database()));
     Ok(if is_default { url.creating_folder() } else { url })
 }
+
+/// Which server of DNS is asked for lists of hosts; none: the operating system's.
+pub(crate) fn dns_server(env: &Environment) -> Result<Option<SocketAddr>> {
+    let Some(text) = env(OPENACT_DNS_SERVER).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT)));
+    address.map(Some).map_err(|_| {
+        Error::invalid_config(format!(
+            "{OPENACT_DNS_SERVER} is no address of a server: '{}'",
+            text.escape_debug()
+        ))
+        .hint("expected an address, with a port if it is not 53: 10.0.0.2 or 10.0.0.2:5353")
+    })
+}
+
+const DNS_PORT: u16 = 53;
 
 /// Whether runs are in the audit log.
 pub(crate) fn audit_runs(env: &Environment) -> Result<AuditRuns> {

@@ -70,7 +70,8 @@ fn connections() {
         json!({"hosts": ["a:b"]}),
         json!({"hosts": [""]}),
         json!({"hosts": ["a", "b"], "direct_connection": true}),
-        json!({"hosts": ["a"], "srv": true}),
+        json!({"hosts": ["a"], "load_balanced": true}),
+        json!({"srv_host": "c.example.com"}),
     ] {
         assert!(endpoints(connection.clone()).is_err(), "{connection}");
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `traffic` | one call's requests, from policy to answer |
 //! | `client` `resolve` | HTTP clients; names looked up once and checked |
+//! | `listed` | hosts that a connection's own are listed under in DNS |
 //! | `socket` `sessions` `tls` | byte streams of wire protocols; those that wait for the next call |
 //! | `credential` | what is added to a request, and blanked out of its answer |
 //! | `body` | answers as they arrive, counted |
@@ -14,6 +15,7 @@
 mod body;
 mod client;
 mod credential;
+mod listed;
 mod rate;
 mod resolve;
 mod sessions;
@@ -48,6 +50,7 @@ use client::ClientFor;
 use client::HttpClients;
 pub(crate) use credential::Masks;
 use credential::{Applied, BoundCredential};
+pub(crate) use listed::Lists;
 pub use rate::Limiter;
 pub use resolve::Resolve;
 pub(crate) use resolve::SystemResolver;
