@@ -49,6 +49,7 @@ mod retry;
 mod roundtrip;
 mod sandbox;
 mod secrets;
+mod seeds;
 mod servers;
 mod setup;
 mod sockets;

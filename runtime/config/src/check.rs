@@ -13,6 +13,7 @@ use openact_core::{
     action::ActionParts,
     clear::visit_clear,
     connection::ConnectionParts,
+    manifest::{Capability, Manifest},
     merge::merge,
     policies::Policies,
     schema::{Mismatch, Schema, SchemaView, nearest},
@@ -82,6 +83,7 @@ impl<'a> Checker<'a> {
         take_apart(&mut walk, &mut config, &view);
         check(&mut walk, &connector.connection, &view, &config, "");
         refuse_two_credentials(&mut walk, &config);
+        refuse_policies_of_http(&mut walk, &config, &connector.manifest);
         if let (Some(Value::Object(defaults)), Some(operation)) = (config.get("defaults"), operation) {
             let view = SchemaView::new(&operation.config_schema);
             check(&mut walk, &operation.part, &view, &without_nulls(defaults, &view), "/defaults");
@@ -117,6 +119,7 @@ impl<'a> Checker<'a> {
         let mut walk = Walk::new(self.context, &mut self.problems, &entry.at, None);
         let mut config = walk.action(entry.fields, &SchemaView::new(&operation.entry_schema));
         twice(&mut walk, &config);
+        refuse_policies_of_http(&mut walk, &config, &connector.manifest);
         let host: JsonObject = operation
             .host_keys
             .iter()
@@ -249,6 +252,28 @@ fn refuse_two_credentials(walk: &mut Walk<'_>, config: &JsonObject) {
         let key = shown(&walk.written_key("/authorization"));
         let message = format!("a connection has either '{key}' or 'auth_ref', not both");
         walk.report("/auth_ref", message, Some("keep one of the two".into()));
+    }
+}
+
+/// What is about requests has no effect on byte streams, and who wrote it thinks it has.
+fn refuse_policies_of_http(walk: &mut Walk<'_>, config: &JsonObject, manifest: &Manifest) {
+    if manifest.needs(Capability::Http) || !manifest.needs(Capability::Sockets) {
+        return;
+    }
+    let defaults = config.get("defaults").and_then(Value::as_object);
+    for (at, section) in [("", Some(config)), ("/defaults", defaults)] {
+        for key in ["retry", "http_policy"] {
+            if section.and_then(|section| section.get(key)).is_some_and(|value| !value.is_null()) {
+                let at = format!("{at}/{key}");
+                let message = format!(
+                    "'{}' is for requests over HTTP, and '{}' sends none",
+                    shown(&walk.written_key(&at)),
+                    manifest.name
+                );
+                let hint = "take it out; a connection that breaks is opened anew by itself where nothing is done twice";
+                walk.report(&at, message, Some(hint.into()));
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{Context, Document, Format, SecretsMode, read_text};
 
 /// A manifest with the fields of an HTTP connector that tests need, and a `port` and a `key` for typing and sealing.
-/// Only `http` has pages, and only others have a URL that is taken apart.
+/// Only `http` has pages, and only others have a URL that is taken apart, and byte streams rather than requests.
 pub(crate) fn manifest(name: &str) -> Manifest {
     let mut manifest = json!({
         "name": name, "version": "0.1.0", "summary": "s", "default_operation": "request", "needs": ["http"],
@@ -39,6 +39,7 @@ pub(crate) fn manifest(name: &str) -> Manifest {
         }],
     });
     if name != "http" {
+        manifest["needs"] = json!(["sockets"]);
         let fields = manifest.pointer_mut("/operations/0/action_schema/properties").unwrap();
         fields.as_object_mut().unwrap().shift_remove("pagination");
         let fields = manifest.pointer_mut("/connection_schema/properties").unwrap().as_object_mut().unwrap();
@@ -54,7 +55,8 @@ pub(crate) fn manifest(name: &str) -> Manifest {
                 "host": "host", "port": "port", "user": "user", "password": "password", "path": "database",
                 "query": {"sslmode": "tls"},
             }})),
-            ("seeds".into(), json!({"type": "string", "x-url": {"schemes": {"mongodb": {}}, "hosts": "keys"}})),
+            ("seeds".into(), json!({"type": "string", "x-url": {
+                "schemes": {"mongodb": {}, "mongodb+srv": {}}, "srv": {"mongodb+srv": "database"}, "hosts": "keys"}})),
         ]);
     }
     serde_json::from_value::<Manifest>(manifest).unwrap().validated().unwrap()

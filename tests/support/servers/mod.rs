@@ -6,12 +6,14 @@
 //! | [`httpbin`] | digest authentication, redirects, slow and encoded bodies | PyPI |
 //! | [`squid`], [`squid_tls`] | a proxy with a password, for http and CONNECT; the same by TLS | Debian |
 //! | [`socks`], [`socks_with_password`] | SOCKS5 | Debian, microsocks |
+//! | [`Dns`] | a server of DNS with records of a test's own | Debian, dnsmasq |
 //! | [`oidc`] | an OpenID provider's token endpoint | npm, oidc-provider |
 //!
 //! The databases are in [`crate::databases`]. What all are made of is brought by `make servers`.
 //!
 //! Invariant: they listen on 127.0.0.1 alone and end with this process, however it ends.
 
+mod dns;
 mod httpbin;
 mod oidc;
 pub(crate) mod process;
@@ -24,6 +26,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+pub use dns::Dns;
 pub use httpbin::{Httpbin, httpbin};
 pub use oidc::{Oidc, oidc};
 pub use proxies::{Proxy, socks, socks_with_password, squid, squid_tls};

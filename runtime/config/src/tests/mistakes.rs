@@ -253,3 +253,24 @@ fn a_json_schema_is_no_configuration_and_says_so_once() {
     let schema = r#"{"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "t", "properties": {}, "type": "object"}"#;
     assert_eq!(mistakes(schema), ["1:1 this is a JSON Schema, as editors read it, and no configuration"]);
 }
+
+#[test]
+fn what_is_about_requests_is_refused_where_there_are_none() {
+    let file = |connector: &str, connection: &str, action: &str| {
+        format!(
+            "connectors:\n  {connector}:\n    connections:\n      c: {{base_url: \"https://x\", {connection}}}\n    \
+             actions:\n      a: {{connection: c, method: GET, path: /, {action}}}\n"
+        )
+    };
+    for (connection, action, at) in [
+        ("retry: {max_attempts: 2}", "", "'retry' is for requests over HTTP, and 'postgres' sends none"),
+        ("retry_policy: {max_attempts: 2}", "", "'retry_policy' is for requests"),
+        ("defaults: {http_policy: {max_total_headers: 5}}", "", "'http_policy' is for requests"),
+        ("port: 1", "retry: {max_attempts: 2}", "'retry' is for requests"),
+    ] {
+        let found = mistakes(&file("postgres", connection, action));
+        assert!(found.len() == 1 && found[0].contains(at), "{connection} {action} {found:#?}");
+        read(&file("http", connection, action));
+    }
+    read(&file("postgres", "retry: null", "timeout: {connect_ms: 5}"));
+}
