@@ -118,8 +118,9 @@ impl Frame {
 /// Finds a password in what the other side answers: a server that does not know a command may repeat it. (Redis before
 /// version 6 does so with `HELLO 3 AUTH user password`, and a later one with a command that was renamed.)
 pub struct Echo {
-    /// The password's beginning, as error messages cut long arguments short. Empty if it is too short to tell.
-    needle: Zeroizing<Vec<u8>>,
+    /// The password's beginning, as error messages cut long arguments short. Of one that ordinary text may hold, being short,
+    /// as they quote it. None if there is nothing to look for.
+    needles: Vec<Zeroizing<Vec<u8>>>,
     tail: Zeroizing<Vec<u8>>,
     /// Beginnings of answers that are none; empty once it is known whether the answer has one.
     taken: &'static [&'static [u8]],
@@ -132,30 +133,34 @@ impl Echo {
 
     fn of(password: &SecretString, taken: &'static [&'static [u8]]) -> Self {
         let bytes = password.expose_secret().as_bytes();
-        let bytes = if bytes.len() < REDACTED_BYTES_MIN { &[] } else { bytes };
-        let needle = bytes.iter().copied().take(Self::NEEDLE_BYTES_MAX).collect();
-        Self { needle: Zeroizing::new(needle), tail: Zeroizing::default(), taken, head: Zeroizing::default() }
+        let quoted = |quote: &u8| Zeroizing::new([&[*quote], bytes, &[*quote]].concat());
+        let needles = match bytes.len() {
+            0 => Vec::new(),
+            1..REDACTED_BYTES_MIN => b"'`\"".iter().map(quoted).collect(),
+            _ => vec![Zeroizing::new(bytes.iter().copied().take(Self::NEEDLE_BYTES_MAX).collect())],
+        };
+        Self { needles, tail: Zeroizing::default(), taken, head: Zeroizing::default() }
     }
 
     /// Whether the password is in what arrived so far, of which `arrived` is the latest. Asked of what the network
     /// brings, not of the piece that a guest asks for: before any of it is handed over.
     pub fn is_in(&mut self, arrived: &[u8]) -> bool {
         self.look_at_the_beginning(arrived);
-        if self.needle.is_empty() {
-            return false;
-        }
+        let Some(longest) = self.needles.iter().map(|needle| needle.len()).max() else { return false };
         let mut seen = Zeroizing::new(Vec::with_capacity(self.tail.len() + arrived.len()));
         seen.extend_from_slice(&self.tail);
         seen.extend_from_slice(arrived);
-        let found = seen.windows(self.needle.len()).any(|window| window == self.needle.as_slice());
-        let kept = seen.len().saturating_sub(self.needle.len() - 1);
+        let is_seen =
+            |needle: &Zeroizing<Vec<u8>>| seen.windows(needle.len()).any(|window| window == needle.as_slice());
+        let found = self.needles.iter().any(is_seen);
+        let kept = seen.len().saturating_sub(longest - 1);
         self.tail = Zeroizing::new(seen.split_off(kept));
         found
     }
 
-    /// Whether there is nothing to look for any more: the login was taken for one, or the password is too short to tell.
+    /// Whether there is nothing to look for any more: the login was taken for one, or there is no password.
     pub fn is_over(&self) -> bool {
-        self.needle.is_empty()
+        self.needles.is_empty()
     }
 
     fn look_at_the_beginning(&mut self, arrived: &[u8]) {
@@ -163,9 +168,9 @@ impl Echo {
         let missing = longest.saturating_sub(self.head.len());
         self.head.extend(arrived.iter().take(missing));
         if self.taken.iter().any(|taken| self.head.starts_with(taken)) {
-            self.needle.clear();
+            self.needles.clear();
         }
-        if self.needle.is_empty() || !self.taken.iter().any(|taken| taken.starts_with(&self.head)) {
+        if self.needles.is_empty() || !self.taken.iter().any(|taken| taken.starts_with(&self.head)) {
             self.taken = &[];
             self.head.clear();
         }
@@ -242,7 +247,13 @@ mod tests {
         assert!(heard("master", &["+O", "ops master"]));
         assert!(heard("password", &["-ERR unknown command, with args 'password'"]));
         assert!(heard("master", &["-ERR x\r\n", "+OK\r\n master"]), "only the first answer counts");
-        assert!(!heard("hunt", &["too short to tell: hunt"]));
+        // A short one is a common word, but for how errors quote it.
+        assert!(!heard("hunt", &["-ERR the hunt's over"]));
+        for repeated in ["-ERR args beginning with: `3`, `hunt`, ", "-ERR 'HELLO' '3' 'hunt' ", "\"hunt\""] {
+            let (head, tail) = repeated.split_at(repeated.find("unt").unwrap());
+            assert!(heard("hunt", &[repeated]) && heard("hunt", &[head, tail]), "{repeated}");
+        }
+        assert!(heard("x", &["-ERR with args '", "x", "'"]));
         assert!(!heard("", &["", "x"]));
     }
 }
