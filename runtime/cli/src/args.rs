@@ -5,7 +5,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use openact::{Capability, ConnectorName, Name, SecretName, Tenant, settings};
+use openact::{Capability, ConnectorName, Name, Pattern, SecretName, Tenant, settings};
 
 /// Run actions against other systems through sandboxed WebAssembly connectors.
 #[derive(Debug, Parser)]
@@ -121,6 +121,9 @@ pub(crate) enum Command {
     /// Secrets that configuration refers to as {"$secret": "name"}: set, list, delete
     #[command(subcommand)]
     Secret(Secret),
+    /// Tokens for who uses OpenAct over HTTP: create, list, revoke
+    #[command(subcommand)]
+    Token(Token),
     /// The master key that seals every secret: its state, its rotation
     #[command(subcommand)]
     Key(Key),
@@ -171,6 +174,10 @@ pub(crate) struct Run {
     /// The deadline: 500ms, 30s, 2m
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
+    /// A name for this request: asked for again, with the same input, within a day, it is answered as it was and not done
+    /// again
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["stream", "config", "config_json"])]
+    pub(crate) idempotency_key: Option<String>,
     /// Write the result to a file instead, whole or not at all
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -489,6 +496,54 @@ pub(crate) enum Connector {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make a token and print it, once
+    Create(CreateToken),
+    /// List tokens: for what they are good, until when, when they were last used
+    List,
+    /// End a token at once
+    Revoke {
+        /// Its name or its id
+        token: String,
+    },
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  openact token create ci --allow 'http.*' --deny '*.delete' --expires 90d
+  openact token create admin --manage --all-tenants
+  openact token create shop --tenant shop --tenant shop-test --rate 50 | pass insert -e openact/shop")]
+pub(crate) struct CreateToken {
+    /// What people call it; the audit log ascribes to it what is changed with it
+    pub(crate) name: String,
+    /// For whose actions; may be given several times
+    // The same flag as everywhere, here with more than one value.
+    #[arg(id = "tenant", long = "tenant", value_name = "NAME", env = settings::OPENACT_TENANT, hide_env_values = true, default_value = "default")]
+    pub(crate) tenants: Vec<Tenant>,
+    /// For those of every tenant
+    #[arg(long)]
+    pub(crate) all_tenants: bool,
+    /// Only these actions: *, connector.action, connector.* or *.action; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) allow: Vec<Pattern>,
+    /// Not these, whatever --allow says
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) deny: Vec<Pattern>,
+    /// It may change configuration, secrets and tokens, too
+    #[arg(long)]
+    pub(crate) manage: bool,
+    /// Requests in a second, at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
+    /// Requests at once, at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) concurrency: Option<u32>,
+    /// When it ends: 12h, 30d
+    #[arg(long, value_name = "DURATION", value_parser = lifetime)]
+    pub(crate) expires: Option<Duration>,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Secret {
     /// Seal a value under a name, in place of what was there
     Set(SetSecret),
@@ -561,6 +616,21 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         }
         _ => Err("expected key=value, where the key may be dotted: a.b=1".to_owned()),
     }
+}
+
+/// `30m`, `12h`, `30d`.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = text.split_at(text.len().saturating_sub(1));
+    let seconds = match unit {
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => 0,
+    };
+    const YEARS: u64 = 10 * 366 * 24 * 3600;
+    let lifetime = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds));
+    let lifetime = lifetime.filter(|seconds| (1..=YEARS).contains(seconds)).map(Duration::from_secs);
+    lifetime.ok_or_else(|| "expected a number with m, h or d, at most ten years: 30d".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -327,7 +327,8 @@ mod tests {
         // The clock cannot be set; what is known of the token can.
         let known = openact.0.callers.read(&openact.0.store).await.unwrap();
         let caller = known[&info.id].caller.clone();
-        let over = ApiToken { expires_at: Some(Timestamp::UNIX_EPOCH), ..known[&info.id].token.clone() };
+        let mut over = known[&info.id].token.clone();
+        over.expires_at = Some(Timestamp::UNIX_EPOCH);
         let known = KnownToken { token: over, caller, noted: AtomicI64::new(i64::MAX) };
         *openact.0.callers.known.write().unwrap() = Some(Arc::new([(info.id.clone(), known)].into()));
         refused(&openact, text).await;

@@ -22,6 +22,7 @@ mod schema;
 mod secret;
 mod show;
 mod sync;
+mod token;
 
 use crate::{app::App, args::Command, failure::Failure, output::Output};
 
@@ -46,6 +47,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<Output, Failure> 
         Command::Doctor(args) => doctor::doctor(app, args).await?,
         Command::Connector(command) => connector::connector(app, command).await?,
         Command::Secret(command) => secret::secret(app, command).await?,
+        Command::Token(command) => token::token(app, command).await?,
         Command::Key(command) => key::key(app, command).await?,
         Command::Completions { shell } => completions::completions(shell),
     })

@@ -28,6 +28,7 @@ pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
         timeout: args.timeout,
         dry_run: args.dry_run,
         items,
+        idempotency_key: args.idempotency_key,
         ..Request::new(Door::Cli, app.settings.tenant.clone(), args.action, input)
     };
     let execution = openact.execute(request).await;
