@@ -39,6 +39,7 @@ mod mongodb;
 mod mysql;
 mod policy;
 mod postgres;
+mod observed;
 mod private;
 mod proxy;
 mod readme;

@@ -48,7 +48,11 @@ pub fn openact_bin() -> &'static Path {
 pub fn openact(home: &Path) -> Command {
     let mut command = Command::new(openact_bin());
     for (name, _) in std::env::vars()
-        .filter(|(name, _)| name.starts_with("OPENACT_") || name == "GITHUB_TOKEN" || name == "RUST_LOG")
+        .filter(|(name, _)| {
+            ["OPENACT_", "OTEL_", "TRACE"].iter().any(|own| name.starts_with(own))
+                || name == "GITHUB_TOKEN"
+                || name == "RUST_LOG"
+        })
     {
         command.env_remove(name);
     }

@@ -16,6 +16,7 @@ pub mod command;
 pub mod databases;
 pub mod fuzz;
 pub mod guests;
+pub mod openmetrics;
 pub mod servers;
 pub mod upstream;
 

@@ -14,7 +14,10 @@
 use std::{
     convert::Infallible,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -36,6 +39,7 @@ pub struct Tokens {
     slots: Cache<[u8; 32], Arc<Slot>>,
     clock: Clock,
     patience: Duration,
+    requests: Arc<[AtomicU64; 2]>,
 }
 
 type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
@@ -87,7 +91,12 @@ impl Tokens {
     }
 
     pub(crate) fn new(clock: Clock, patience: Duration) -> Self {
-        Self { slots: Cache::new(TOKENS_MAX), clock, patience }
+        Self { slots: Cache::new(TOKENS_MAX), clock, patience, requests: Arc::default() }
+    }
+
+    /// Requests for a token that succeeded, and that failed.
+    pub fn requests(&self) -> [u64; 2] {
+        std::array::from_fn(|n| self.requests.get(n).map_or(0, |count| count.load(Ordering::Relaxed)))
     }
 
     /// What sends the token of `grant`.
@@ -131,12 +140,14 @@ impl Tokens {
         let runtime = Handle::try_current()
             .map_err(|error| Error::internal("a token is asked for outside the runtime").because(error))?;
         let (sender, flight) = watch::channel(None);
-        let (clock, patience) = (self.clock.clone(), self.patience);
+        let (clock, patience, requests) = (self.clock.clone(), self.patience, self.requests.clone());
         runtime.spawn(async move {
             let landing = Landing { slot, sender, clock, landed: false };
             let outcome = tokio::time::timeout(patience, grant.request(now)).await;
             let outcome = outcome
                 .unwrap_or_else(|_| Err(Error::timeout("the token endpoint did not answer in time").into()));
+            let [succeeded, failed] = &*requests;
+            if outcome.is_ok() { succeeded } else { failed }.fetch_add(1, Ordering::Relaxed);
             landing.land(outcome, begun);
         });
         Ok(flight)

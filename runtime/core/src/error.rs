@@ -20,7 +20,7 @@ macro_rules! error_codes {
             pub const ALL: &[ErrorCode] = &[$(ErrorCode::$name),*];
 
             /// The text used in JSON, in logs and in run records.
-            pub fn as_str(self) -> &'static str { match self { $(Self::$name => $text,)* } }
+            pub const fn as_str(self) -> &'static str { match self { $(Self::$name => $text,)* } }
 
             /// The HTTP status of the REST door.
             pub fn http_status(self) -> u16 { match self { $(Self::$name => $http,)* } }

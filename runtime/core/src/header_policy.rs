@@ -93,7 +93,8 @@ impl HeaderPolicy {
         names.filter(|name| !is_host_owned(name) && !self.denies(name))
     }
 
-    fn denies(&self, name: &HeaderName) -> bool {
+    /// Whether `denied_headers` has it.
+    pub fn denies(&self, name: &HeaderName) -> bool {
         self.denied_headers.iter().any(|denied| denied.eq_ignore_ascii_case(name.as_str()))
     }
 

@@ -3,7 +3,7 @@
 //! Read in this order: [`trn`] (identities), [`connection`] and [`action`] (what is configured), [`manifest`] (what a
 //! connector says of itself), [`merge`] (how configuration combines), [`schema`] (checking it), [`policy`] (where a
 //! call may go), [`policies`] (how: [`network`], [`retry`], [`header_policy`]), [`credential`] (as whom), [`login`] (as whom, to a wire protocol), [`secret`] (what must not be shown), [`limits`] (every bound), [`run`] (what is remembered of a
-//! call), [`error`] (how it fails).
+//! call), [`trace`] (whose trace it is part of), [`error`] (how it fails).
 
 pub mod action;
 pub mod address;
@@ -29,6 +29,7 @@ pub mod scope;
 pub mod secret;
 pub mod seeds;
 pub mod state;
+pub mod trace;
 pub mod trn;
 
 pub use error::{Error, ErrorCode, Place, Result};

@@ -6,6 +6,7 @@
 //! | `allow_plaintext` | logins over byte streams without TLS to other machines (false) |
 //! | `allow_private` | private addresses it may reach: `10.1.0.0/16`, `10.1.2.3`, `db.internal:8080` |
 //! | `proxy` | `http://`, `https://`, `socks5://` or `socks5h://`; as text or `{url, username, password}` |
+//! | `trace` | whether requests say to which trace they belong, if there is one (true) |
 //! | `tls` | `verify` (true), `ca`, `ca_only`, `client_cert`, `client_key`, `server_name`, `min_version` (`1.2`, `1.3`) |
 //!
 //! Invariant: [`Network`] holds references to secrets, [`NetworkSettings`] their values; only the first is ever stored.
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// `network` as configured.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
     /// Further origins the connector may reach.
@@ -34,10 +35,25 @@ pub struct Network {
     pub allow_private: Vec<String>,
     /// Whether a password may be proven over a byte stream that anybody on the way can read.
     pub allow_plaintext: bool,
+    /// Whether the host sends `traceparent` and `tracestate` where a call is part of a trace.
+    pub trace: bool,
     /// The proxy.
     pub proxy: Option<ProxyConfig>,
     /// TLS.
     pub tls: Tls,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: Vec::new(),
+            allow_private: Vec::new(),
+            allow_plaintext: false,
+            trace: true,
+            proxy: None,
+            tls: Tls::default(),
+        }
+    }
 }
 
 /// A proxy: its URL, or that with who asks.
@@ -346,6 +362,8 @@ pub(crate) fn schema() -> Value {
                 "description": "private addresses it may reach: 10.1.0.0/16, 10.1.2.3, db.internal:8080"},
             "allow_plaintext": {"type": "boolean",
                 "description": "log in over byte streams without TLS to other machines: whoever is on the way can listen"},
+            "trace": {"type": "boolean",
+                "description": "send traceparent and tracestate where a call is part of a trace (true)"},
             "proxy": {"type": ["string", "object"], "x-aliases": ["proxy_url"], "additionalProperties": false,
                 "description": "http://, https://, socks5:// or socks5h://",
                 "required": ["url"],

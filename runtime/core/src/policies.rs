@@ -183,7 +183,7 @@ impl Policies {
             },
             "network": {
                 "allowed_hosts": network.allowed_hosts, "allow_plaintext": network.allow_plaintext,
-                "allow_private": network.allow_private,
+                "allow_private": network.allow_private, "trace": network.trace,
                 "tls": {"verify": network.tls.verify, "ca_only": network.tls.ca_only,
                     "min_version": match network.tls.min_version {
                         TlsVersion::V12 => "1.2",

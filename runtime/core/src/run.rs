@@ -7,7 +7,9 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ActionTrn, ConnectionTrn, Error, ErrorCode, Result, Timestamp, manifest::ComponentDigest};
+use crate::{
+    ActionTrn, ConnectionTrn, Error, ErrorCode, Result, Timestamp, manifest::ComponentDigest, trace::TraceId,
+};
 
 /// The identity of a run: a UUID of version 7 (RFC 9562), so that runs sort by time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,6 +115,8 @@ pub struct RunRecord {
     pub door: Door,
     /// Whether nothing was to be changed.
     pub dry_run: bool,
+    /// The trace it is part of, if it is part of one.
+    pub trace_id: Option<TraceId>,
     /// When it started.
     pub started_at: Timestamp,
     /// How long it took, microseconds.
@@ -135,6 +139,7 @@ impl RunRecord {
             "connector_digest": self.connector_digest.to_string(),
             "door": self.door,
             "dry_run": self.dry_run,
+            "trace_id": self.trace_id,
             "started_at": self.started_at,
             "duration_us": self.duration_us,
             "status": if self.failure.is_none() { "ok" } else { "failed" },

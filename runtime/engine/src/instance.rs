@@ -25,7 +25,7 @@ use wasmtime::{
 use crate::{
     Call, CallKind, CallReport, Engine, ItemSender,
     bindings::v0_1::{Connector, ConnectorPre, types},
-    egress::{Grants, traffic::Traffic},
+    egress::{Grants, trace::CallTrace, traffic::Traffic},
     error,
     host::{self, wasi::Wasi},
     ticker::Ticks,
@@ -142,7 +142,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> Result<Linker<CallState>> {
 /// Asks a component for its manifest, with nothing granted.
 pub(crate) async fn describe(engine: &Engine, pre: &ConnectorPre<CallState>) -> Result<types::Manifest> {
     let grants = Arc::new(Grants::none());
-    let state = CallState::new(engine, Traffic::new(grants, limits::DESCRIBE, false), None);
+    let state = CallState::new(engine, Traffic::new(grants, limits::DESCRIBE, false, CallTrace::new(None, None, false)), None);
     let (answer, _) = enter(engine, pre, state, Ask::Describe).await;
     match answer? {
         Answer::Manifest(manifest) => Ok(manifest),
@@ -153,7 +153,9 @@ pub(crate) async fn describe(engine: &Engine, pre: &ConnectorPre<CallState>) -> 
 /// Runs one call.
 pub(crate) async fn run(engine: &Engine, call: Call<'_>) -> CallReport {
     let dry_run = matches!(call.kind, CallKind::Invoke { dry_run: true, .. });
-    let traffic = Traffic::new(call.grants.clone(), call.limits, dry_run);
+    let told = call.grants.policies.network.trace;
+    let trace = CallTrace::new(call.trace, engine.0.trace_of, told);
+    let traffic = Traffic::new(call.grants.clone(), call.limits, dry_run, trace);
     let mut state = CallState::new(engine, traffic, Some(call.connector.manifest.clone()));
     state.run = Some(call.run);
     state.digest = call.connector.digest.0;

@@ -8,7 +8,10 @@
 //! queue then holds the callers back; only [`Store::close`] gives up, after a few attempts, and says how many it lost.
 
 use std::{
-    sync::{Arc, LazyLock, Weak},
+    sync::{
+        Arc, LazyLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,8 +19,10 @@ use openact_core::{
     ActionTrn, ConnectorName, Error, Result, Tenant,
     limits::{RUN_GROUP_MAX, RUN_GROUP_WAIT, RUN_QUEUE_MAX},
     manifest::ComponentDigest,
-    run::{RunId, RunRecord},
+    run::{RunId, RunRecord, Usage},
+    trace::TraceId,
 };
+use serde::{Deserialize, Serialize};
 use sqlx::{Arguments as _, FromRow, QueryBuilder, Sqlite, SqlitePool, sqlite::SqliteArguments};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -59,9 +64,12 @@ impl Store {
     pub async fn record_run(&self, record: impl Into<Arc<RunRecord>>) -> Result<()> {
         let record = record.into();
         match &self.0.runs {
-            RunSink::Direct => insert(&self.0.writer, &[record], Some(self))
-                .await
-                .map_err(|error| failure::explain(&self.0.place, RECORD, error)),
+            RunSink::Direct { failures } => {
+                insert(&self.0.writer, &[record], Some(self)).await.map_err(|error| {
+                    failures.fetch_add(1, Ordering::Relaxed);
+                    failure::explain(&self.0.place, RECORD, error)
+                })
+            }
             RunSink::Grouped { queue, .. } => queue
                 .send(Message::Record(record))
                 .await
@@ -72,8 +80,18 @@ impl Store {
     /// Returns when every record taken so far is in the database.
     pub async fn flush_runs(&self) -> Result<()> {
         match &self.0.runs {
-            RunSink::Direct => Ok(()),
+            RunSink::Direct { .. } => Ok(()),
             RunSink::Grouped { queue, hurry, .. } => ask(queue, hurry, Message::Flush).await,
+        }
+    }
+
+    /// Records that are taken and not written yet, and how often writing failed since the store was opened.
+    pub fn run_writes(&self) -> (usize, u64) {
+        match &self.0.runs {
+            RunSink::Direct { failures } => (0, failures.load(Ordering::Relaxed)),
+            RunSink::Grouped { queue, failures, .. } => {
+                (queue.max_capacity() - queue.capacity(), failures.load(Ordering::Relaxed))
+            }
         }
     }
 
@@ -119,8 +137,15 @@ impl Store {
 
 /// Where records go.
 pub(crate) enum RunSink {
-    Direct,
-    Grouped { queue: mpsc::Sender<Message>, closing: watch::Sender<bool>, hurry: Arc<Notify> },
+    Direct {
+        failures: AtomicU64,
+    },
+    Grouped {
+        queue: mpsc::Sender<Message>,
+        closing: watch::Sender<bool>,
+        hurry: Arc<Notify>,
+        failures: Arc<AtomicU64>,
+    },
 }
 
 pub(crate) enum Message {
@@ -132,11 +157,12 @@ pub(crate) enum Message {
 impl RunSink {
     pub(crate) fn start(writes: RunWrites, place: &str, writer: &SqlitePool, store: Weak<Inner>) -> Self {
         match writes {
-            RunWrites::BeforeAnswer => Self::Direct,
+            RunWrites::BeforeAnswer => Self::Direct { failures: AtomicU64::new(0) },
             RunWrites::Grouped => {
                 let (queue, inbox) = mpsc::channel(RUN_QUEUE_MAX);
                 let (closing, is_closing) = watch::channel(false);
                 let hurry = Arc::new(Notify::new());
+                let failures = Arc::new(AtomicU64::new(0));
                 let writer = GroupWriter {
                     place: place.to_owned(),
                     pool: writer.clone(),
@@ -144,10 +170,11 @@ impl RunSink {
                     inbox,
                     is_closing,
                     hurry: hurry.clone(),
+                    failures: failures.clone(),
                     group: Vec::new(),
                 };
                 tokio::spawn(writer.run());
-                Self::Grouped { queue, closing, hurry }
+                Self::Grouped { queue, closing, hurry, failures }
             }
         }
     }
@@ -155,9 +182,9 @@ impl RunSink {
     /// Writes what was taken; takes nothing more. A second call does nothing.
     pub(crate) async fn close(&self) -> Result<()> {
         match self {
-            Self::Direct => Ok(()),
+            Self::Direct { .. } => Ok(()),
             Self::Grouped { queue, .. } if queue.is_closed() => Ok(()),
-            Self::Grouped { queue, closing, hurry } => {
+            Self::Grouped { queue, closing, hurry, .. } => {
                 closing.send_replace(true);
                 ask(queue, hurry, Message::Close).await
             }
@@ -188,6 +215,7 @@ struct GroupWriter {
     is_closing: watch::Receiver<bool>,
     /// Somebody waits for what is in the queue.
     hurry: Arc<Notify>,
+    failures: Arc<AtomicU64>,
     group: Vec<Arc<RunRecord>>,
 }
 
@@ -245,6 +273,7 @@ impl GroupWriter {
             // A sender that is gone means that every clone of the store is: nobody will call close.
             let is_closing = *self.is_closing.borrow() || self.is_closing.has_changed().is_err();
             attempts_closing += u32::from(is_closing);
+            self.failures.fetch_add(1, Ordering::Relaxed);
             let lost = self.group.len();
             let error = failure::explain(&self.place, RECORD, error);
             tracing::warn!(?error, records = lost, "run records could not be written yet");
@@ -361,11 +390,27 @@ fn values(records: &[Arc<RunRecord>]) -> Result<SqliteArguments, sqlx::Error> {
             values.add(failure.map(|(code, _)| code.as_str()))?;
             values.add(failure.map(|(_, message)| message.as_str()))?;
             values.add(json_text(&record.host_calls)?)?;
-            values.add(json_text(&record.usage)?)
+            values.add(json_text(&UsageJson::of(record))?)
         };
         add(&mut values).map_err(sqlx::Error::Encode)?;
     }
     Ok(values)
+}
+
+/// What is kept beside a call's usage: a run has a trace now and then, and a column in an existing table it cannot have
+/// (`schema`).
+#[derive(Serialize, Deserialize)]
+struct UsageJson<U> {
+    #[serde(flatten)]
+    usage: U,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace_id: Option<TraceId>,
+}
+
+impl<'a> UsageJson<&'a Usage> {
+    fn of(record: &'a RunRecord) -> Self {
+        Self { usage: &record.usage, trace_id: record.trace_id }
+    }
 }
 
 const COLUMNS: &str =
@@ -401,6 +446,7 @@ impl RunRow {
             _ => return Err(damaged("runs", &self.id, "status", "it does not fit error_code")),
         };
         let digest: ComponentDigest = row.parse("connector_digest", &self.connector_digest)?;
+        let used: UsageJson<Usage> = row.json("usage_json", &self.usage_json)?;
         Ok(RunRecord {
             id: row.parse("id", &self.id)?,
             action: row.parse("action_trn", &self.action_trn)?,
@@ -408,11 +454,12 @@ impl RunRow {
             connector_digest: digest,
             door: serde_json::from_value(self.door.into()).map_err(|error| row.damaged("door", error))?,
             dry_run: self.dry_run,
+            trace_id: used.trace_id,
             started_at: row.parse("started_at", &self.started_at)?,
             duration_us: row.unsigned("duration_us", self.duration_us)?,
             failure,
             host_calls: row.json("host_calls_json", &self.host_calls_json)?,
-            usage: row.json("usage_json", &self.usage_json)?,
+            usage: used.usage,
         })
     }
 }
@@ -421,10 +468,7 @@ impl RunRow {
 mod tests {
     use sqlx::{Connection, SqliteConnection};
 
-    use openact_core::{
-        ErrorCode,
-        run::{Door, Usage},
-    };
+    use openact_core::{ErrorCode, run::Door};
 
     use super::*;
     use crate::{KeySource, MasterKey, StoreUrl, open::Pools};
@@ -451,6 +495,7 @@ mod tests {
             connector_digest: ComponentDigest([1; 32]),
             door: Door::Cli,
             dry_run: false,
+            trace_id: None,
             started_at: openact_core::Timestamp::UNIX_EPOCH,
             duration_us: 1,
             failure: None,
@@ -475,6 +520,7 @@ mod tests {
         sqlx::query("COMMIT").execute(&mut holder).await.unwrap();
         store.flush_runs().await.unwrap();
         assert!(store.get_run(&Tenant::default(), id).await.unwrap().is_some());
+        assert_eq!(store.run_writes().0, 0);
         store.close().await.unwrap();
     }
 
@@ -487,6 +533,7 @@ mod tests {
         }
         let error = store.close().await.unwrap_err();
         assert!(error.message.starts_with("3 run records are lost"), "{error:?}");
+        assert!(store.run_writes().1 >= 3, "{:?}", store.run_writes());
         assert_eq!(store.record_run(record()).await.unwrap_err().code, ErrorCode::StoreUnavailable);
     }
 }

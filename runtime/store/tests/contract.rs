@@ -129,6 +129,7 @@ fn run(action: &str) -> RunRecord {
         connector_digest: ComponentDigest([7; 32]),
         door: Door::Embedded,
         dry_run: true,
+        trace_id: Some("0af7651916cd43dd8448eb211c80319c".parse().unwrap()),
         started_at: Timestamp::now(),
         duration_us: 1234,
         failure: Some((openact_core::ErrorCode::EgressDenied, "a \"quoted\" message\n".into())),

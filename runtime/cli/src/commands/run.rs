@@ -29,6 +29,7 @@ pub(crate) async fn run(app: &App, args: args::Run) -> Result<Output> {
         dry_run: args.dry_run,
         items,
         idempotency_key: args.idempotency_key,
+        trace: trace_of_environment(),
         ..Request::new(Door::Cli, app.settings.tenant.clone(), args.action, input)
     };
     let execution = openact.execute(request).await;
@@ -152,4 +153,10 @@ pub(crate) async fn opened<'a>(
     let openact = app.without_database(connectors).await?;
     openact.import_files(&source.config, &options).await?;
     Ok(openact)
+}
+
+/// The trace of whoever started this, as OpenTelemetry has it for processes.
+fn trace_of_environment() -> Option<openact::TraceContext> {
+    let parent = std::env::var("TRACEPARENT").ok()?;
+    openact::TraceContext::parse(&parent, std::env::var("TRACESTATE").ok().as_deref())
 }

@@ -34,11 +34,13 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use url::Host;
+use tracing::Instrument as _;
 
 use super::{
     Grants,
     sessions::{Session, SessionKey},
     traffic::Traffic,
+    trace,
 };
 use crate::{error::tls_hint, instance::limit_error};
 
@@ -153,6 +155,7 @@ impl Socket {
         let target = origin.to_string();
         let (started, entry) = (Instant::now(), traffic.begin("sockets.open", target.clone()));
         let turn = traffic.turn().await;
+        let span = traffic.trace.open(&origin);
         let key = SessionKey {
             grants: traffic.grants.session_key,
             connector: by,
@@ -161,15 +164,17 @@ impl Socket {
             name: wanted.session.unwrap_or_default(),
         };
         let found = match turn {
-            Ok(place) => find(traffic, &key).await.map(|found| (found, place)),
+            Ok(place) => find(traffic, &key).instrument(span.clone()).await.map(|found| (found, place)),
             Err(error) => Err(error),
         };
         let outcome = match &found {
-            Ok((Found { state: None, .. }, _)) => "connected",
-            Ok((Found { state: Some(_), .. }, _)) => "resumed",
-            Err(error) => error.code.as_str(),
+            Ok((Found { state: None, .. }, _)) => Ok("connected"),
+            Ok((Found { state: Some(_), .. }, _)) => Ok("resumed"),
+            Err(error) => Err(error),
         };
         traffic.finish(entry, outcome.to_owned(), started);
+        trace::ended(&span, outcome);
+        let outcome = outcome.unwrap_or_else(|error| error.code.as_str());
         let (Found { io, born, era, state }, place) = found?;
         let socket = Self {
             id,

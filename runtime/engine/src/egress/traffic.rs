@@ -29,6 +29,7 @@ use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, sleep_until},
 };
+use tracing::{Instrument as _, Span};
 use url::Url;
 
 use super::{
@@ -36,6 +37,7 @@ use super::{
     body::Body,
     credential::{Applied, BoundCredential, Masks},
     resolve::denial,
+    trace::{self, CallTrace},
 };
 use crate::{error::http_client, instance::limit_error};
 
@@ -45,6 +47,7 @@ pub(crate) struct Traffic {
     pub(crate) limits: CallLimits,
     pub(crate) deadline: Instant,
     pub(crate) dry_run: bool,
+    pub(crate) trace: CallTrace,
     ledger: Mutex<Ledger>,
 }
 
@@ -98,8 +101,9 @@ struct Answered {
 }
 
 impl Traffic {
-    pub(crate) fn new(grants: Arc<Grants>, limits: CallLimits, dry_run: bool) -> Self {
-        Self { grants, limits, deadline: Instant::now() + limits.wall(), dry_run, ledger: Mutex::default() }
+    pub(crate) fn new(grants: Arc<Grants>, limits: CallLimits, dry_run: bool, trace: CallTrace) -> Self {
+        let deadline = Instant::now() + limits.wall();
+        Self { grants, limits, deadline, dry_run, trace, ledger: Mutex::default() }
     }
 
     pub(crate) fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
@@ -250,6 +254,7 @@ impl Traffic {
         for (name, value) in [(header::USER_AGENT, USER_AGENT), (header::ACCEPT, ANYTHING)] {
             request.headers.entry(name).or_insert(value);
         }
+        self.trace.admit(&mut request.headers);
         // Only what the host decodes, so that every answer can be searched. A range of a coded answer decodes to nothing.
         let is_range = request.headers.contains_key(header::RANGE);
         request.headers.insert(header::ACCEPT_ENCODING, if is_range { IDENTITY } else { ENCODINGS });
@@ -285,7 +290,10 @@ impl Traffic {
         let (mut was_refused, mut next) = (false, Some(request));
         while let Some(request) = next.take() {
             let (started, entry) = (Instant::now(), self.begin("http.send", target.to_owned()));
-            let sent = self.attempt(request, origin, target).await;
+            let span = self.trace.http(&request.method, origin, pacing.attempts);
+            let sent = self.attempt(request, origin, target, &span).instrument(span.clone()).await;
+            trace::answered(&span, sent.as_ref().map(|answered| answered.response.status().as_u16()));
+            drop(span);
             let outcome = match &sent {
                 Ok(answered) => answered.response.status().as_u16().to_string(),
                 Err(error) => error.code.as_str().to_owned(),
@@ -317,6 +325,7 @@ impl Traffic {
         mut request: Outgoing,
         origin: &Origin,
         target: &str,
+        span: &Span,
     ) -> Result<Answered> {
         self.sending(request.body.as_ref().map_or(0, Bytes::len))?;
         let permit = match &self.grants.limiter {
@@ -334,6 +343,8 @@ impl Traffic {
         };
         let client = self.grants.client(origin)?;
         self.grants.stand_in(origin, &mut request.url, &mut request.headers)?;
+        let policy = &self.grants.policies.headers;
+        self.trace.tell(span, &mut request.headers, |name| policy.denies(name));
         let mut sending = reqwest::Request::new(request.method, request.url);
         *sending.headers_mut() = request.headers;
         *sending.body_mut() = request.body.map(Into::into);

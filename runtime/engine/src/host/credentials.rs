@@ -13,10 +13,14 @@ use openact_core::{
     secret::SecretString,
 };
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use wasmtime::component::Resource;
 
 use super::{HostView, sockets::Socket};
-use crate::bindings::v0_1::{credentials, types::HostError};
+use crate::{
+    bindings::v0_1::{credentials, types::HostError},
+    egress::trace,
+};
 
 /// A login in progress.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
@@ -80,9 +84,11 @@ impl credentials::HostLogin for HostView<'_> {
         let (exchange, mechanism) = (own.exchange.take(), own.mechanism.clone());
         let (socket, socket_id) = (Resource::<Socket>::new_borrow(own.socket), own.socket_id);
         let started = Instant::now();
+        let span = self.0.traffic.trace.login(&mechanism);
         let (answer, exchange) = match (exchange, self.0.table.get_mut(&socket)) {
             (Some(mut exchange), Ok(Socket(socket))) if socket.id == socket_id => {
-                let answer = match exchange.step(&challenge, socket.heard()).await {
+                let step = exchange.step(&challenge, socket.heard()).instrument(span.clone());
+                let answer = match step.await {
                     Ok(Answer::Bytes(bytes)) => Ok(bytes),
                     Ok(Answer::Done) => Ok(Vec::new()),
                     Ok(Answer::Write(frame)) => socket.write_frame(frame).await.map(|()| Vec::new()),
@@ -93,6 +99,7 @@ impl credentials::HostLogin for HostView<'_> {
             _ => (Err(Error::invalid_input("this login is over, or the stream it was on is closed")), None),
         };
         let outcome = answer.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
+        trace::ended(&span, answer.as_ref().map(|_| "ok"));
         self.0.traffic.record_timed("credentials.login", mechanism, outcome, started);
         if answer.is_ok() {
             self.0.table.get_mut(&login)?.exchange = exchange;

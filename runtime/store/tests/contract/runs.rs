@@ -17,6 +17,7 @@ async fn a_record_is_read_back_equal() {
             host_calls: Vec::new(),
             door: Door::Mcp,
             dry_run: false,
+            trace_id: None,
             ..run(ACTION)
         };
         for record in [&failed, &passed] {
