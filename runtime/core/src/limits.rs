@@ -290,6 +290,9 @@ pub const SEEDS_FAILED: Duration = Duration::from_secs(1);
 /// How long a server of DNS has for one answer. It is asked twice.
 pub const SEEDS_ANSWER_MAX: Duration = Duration::from_secs(3);
 
+/// How long one address of a host has before the next is tried as well: RFC 8305 section 5 advises so.
+pub const CONNECT_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
 /// Parked sessions of one connection version and connector on one endpoint. A server allows some hundreds in all.
 pub const SESSIONS_PER_KEY_MAX: usize = 32;
 
@@ -403,15 +406,6 @@ pub const TEMPLATE_OPERATIONS_MAX: usize = 100;
 /// What the parameters of a connector template may add to one connection, bytes.
 pub const TEMPLATE_EXPANSION_MAX: usize = MIB as usize;
 
-/// How long a statement waits for another process's write lock on the SQLite file.
-pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A value of an earlier database, bytes. A row with a longer one is not carried: no configuration of that length was
-/// ever typed.
-pub const LEGACY_CELL_BYTES_MAX: u64 = MIB;
-
-/// Every row of an earlier database together, bytes. They are held in memory several times while they are converted.
-pub const LEGACY_ROWS_BYTES_MAX: u64 = 256 * MIB;
 /// API tokens, all of which are kept in memory so that asking for one costs no SQL.
 pub const API_TOKENS_MAX: u32 = 10_000;
 
@@ -452,3 +446,91 @@ pub const OUTCOMES_BYTES_MAX: u64 = 1024 * MIB;
 /// An idempotency key, bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
+/// How long a statement waits for another process's write lock on the SQLite file.
+pub const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A value of an earlier database, bytes. A row with a longer one is not carried: no configuration of that length was
+/// ever typed.
+pub const LEGACY_CELL_BYTES_MAX: u64 = MIB;
+
+/// Every row of an earlier database together, bytes. They are held in memory several times while they are converted.
+pub const LEGACY_ROWS_BYTES_MAX: u64 = 256 * MIB;
+
+/// Connections of clients that the server has open at once. Each costs some tens of KiB and a file descriptor; more wait to
+/// be accepted.
+pub const SERVER_CONNECTIONS_MAX: usize = 4_096;
+
+/// How long a client may take for the head of a request, and a connection may lie unused.
+pub const SERVER_HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The head of a request, bytes.
+pub const SERVER_HEAD_BYTES_MAX: usize = 64 * KIB as usize;
+
+/// The body of a request, bytes: an input of [`INPUT_BYTES_MAX`] and what is around it.
+pub const SERVER_BODY_BYTES_MAX: usize = 17 * MIB as usize;
+
+/// How long nothing of a body may arrive.
+pub const SERVER_SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// How long a whole body may take.
+pub const SERVER_BODY_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// How long a client may take nothing of an answer.
+pub const SERVER_WRITE_SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// How long calls in flight have to finish when the server is asked to end.
+pub const SERVER_GRACE: Duration = Duration::from_secs(30);
+
+/// How often a silent stream says that it is still there, so that proxies keep it and a reader that left is noticed.
+pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Items of a stream on their way to a slow reader; then the action waits.
+pub const STREAM_ITEMS_AHEAD: usize = 16;
+
+/// How often a server whose store is down tries to open it.
+pub const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// Callers whose rate and concurrency are counted, whichever called last.
+pub const CALLERS_MAX: usize = 10_000;
+
+/// Configurations that are in a request run at once, each in a sandbox of its own.
+pub const SERVER_INLINE_MAX: usize = 4;
+
+/// Records of a list on one page.
+pub const PAGE_SIZE_MAX: u32 = 1_000;
+
+/// Tools or resources on one page of a list of the MCP server. Some clients never ask for a second one.
+pub const MCP_PAGE: usize = 200;
+
+/// Calls that an MCP server runs at once, if it is not told otherwise.
+pub const MCP_CALLS_MAX: usize = 64;
+
+/// How long a call of a tool waits for others to end.
+pub const MCP_CALL_WAIT: Duration = Duration::from_secs(30);
+
+/// One message of an MCP client: an input, and what is around it.
+pub const MCP_MESSAGE_BYTES_MAX: usize = INPUT_BYTES_MAX + 256 * KIB as usize;
+
+/// Sessions of the MCP server over HTTP, which clients of the earlier protocols have. Each is a few tasks and queues.
+pub const MCP_SESSIONS_MAX: usize = 1_000;
+
+/// Tenants whose tools are kept in memory.
+pub const MCP_TENANTS_MAX: usize = 1_000;
+
+/// Runs in the resource that lists recent ones.
+pub const MCP_RUNS: u32 = 20;
+
+/// Actions that one search finds at most.
+pub const MCP_FOUND_MAX: usize = 50;
+
+/// A caller's `tracestate`; W3C Trace Context asks that this much be passed on.
+pub const TRACESTATE_BYTES_MAX: usize = 512;
+
+/// Members of it.
+pub const TRACESTATE_MEMBERS_MAX: usize = 32;
+
+/// Connectors that metrics tell apart; those that come later are counted together.
+pub const METRICS_CONNECTORS_MAX: usize = 100;
+
+/// How long closing waits until the last spans are exported.
+pub const SPANS_FLUSH_MAX: Duration = Duration::from_secs(5);

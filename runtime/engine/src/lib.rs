@@ -27,13 +27,14 @@ use openact_core::{
     limits::{self, CallLimits},
     manifest::{ComponentDigest, Manifest},
     run::{HostCall, RunId, Usage},
+    trace::TraceContext,
     seeds::{Listed, SeedList},
 };
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 pub use cache::CacheKey;
-pub use egress::{GrantSettings, Grants, Limiter, Resolve};
+pub use egress::{GrantSettings, Grants, Limiter, Resolve, TraceOf};
 
 /// Takes the items a connector streams, one by one; a full channel makes the connector wait.
 pub type ItemSender = tokio::sync::mpsc::Sender<Box<RawValue>>;
@@ -47,6 +48,8 @@ pub struct EngineSettings {
     pub instances_max: Option<u32>,
     /// Looks host names up; the operating system if not set.
     pub resolver: Option<Arc<dyn Resolve>>,
+    /// Says which span of an exported trace a span is; nobody exports any if not set.
+    pub trace_of: Option<TraceOf>,
     /// The server of DNS that is asked for lists of hosts; those of the operating system if not set.
     pub dns_server: Option<SocketAddr>,
 }
@@ -62,6 +65,7 @@ struct Inner {
     places: Semaphore,
     compilers: Arc<Semaphore>,
     cache: Option<cache::CompiledCache>,
+    trace_of: Option<TraceOf>,
     shared: Arc<egress::Shared>,
     lists: egress::Lists,
 }
@@ -101,6 +105,8 @@ pub struct Call<'a> {
     pub limits: CallLimits,
     /// Takes streamed items, if the caller wants a stream.
     pub items: Option<ItemSender>,
+    /// The trace that whoever asked for it began.
+    pub trace: Option<&'a TraceContext>,
 }
 
 /// What a [`Call`] asks of the connector.
@@ -142,6 +148,7 @@ impl Engine {
             places: Semaphore::new(instances as usize),
             compilers: Arc::new(Semaphore::new(limits::COMPILERS_MAX)),
             cache,
+            trace_of: settings.trace_of,
             shared: Arc::new(egress::Shared::new(
                 settings.resolver.unwrap_or_else(|| Arc::new(egress::SystemResolver)),
             )),

@@ -194,6 +194,7 @@ async fn ask(openact: &Shared, connector: &Connector, connection: &ConnectionRec
         grants: &granted.grants,
         limits,
         items: None,
+        trace: None,
     };
     Ok(openact.engine.call(call).await)
 }

@@ -14,13 +14,15 @@ use openact_core::{
     governance::Governance,
     limits::{CallLimits, INPUT_BYTES_MAX},
     run::{Door, RunId, RunRecord},
+    trace::TraceContext,
     trn::{Action, Reference},
 };
 use openact_engine::{Call, CallKind, CallReport, ItemSender};
 use serde_json::Value;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
-use crate::{Json, Shared, access::Granted, explain, prepared::Prepared};
+use crate::{Json, Shared, access::Granted, explain, prepared::Prepared, spans};
 
 /// What to run, for whom.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Request {
     pub input: Value,
     /// A shorter or longer deadline than the configuration's.
     pub timeout: Option<Duration>,
+    /// The longest deadline of all, whoever asks for another.
+    pub timeout_max: Option<Duration>,
     /// Describe what would be done, change nothing.
     pub dry_run: bool,
     /// The door the call came through.
@@ -41,6 +45,8 @@ pub struct Request {
     pub items: Option<ItemSender>,
     /// What the caller may see and run. Holds however the action is named.
     pub governance: Arc<Governance>,
+    /// The trace that the caller began, if one did.
+    pub trace: Option<TraceContext>,
     /// What the caller calls this request: asked for again, it is answered as it was and not run again.
     pub idempotency_key: Option<String>,
 }
@@ -53,10 +59,12 @@ impl Request {
             action: action.into(),
             input,
             timeout: None,
+            timeout_max: None,
             dry_run: false,
             door,
             items: None,
             governance: Arc::default(),
+            trace: None,
             idempotency_key: None,
         }
     }
@@ -79,6 +87,19 @@ pub(crate) async fn execute(openact: &Shared, request: Request) -> Execution {
 /// The same under an id that is known already, until it is `stopped`.
 pub(crate) async fn execute_as(
     openact: &Shared,
+    request: Request,
+    id: RunId,
+    stopped: impl Future<Output = Error>,
+) -> Execution {
+    let (span, in_flight) = (spans::call(&request), openact.metrics.enter());
+    let execution = steps(openact, request, id, stopped).instrument(span.clone()).await;
+    spans::ended(&span, execution.result.as_ref().err());
+    in_flight.done();
+    execution
+}
+
+async fn steps(
+    openact: &Shared,
     mut request: Request,
     id: RunId,
     stopped: impl Future<Output = Error>,
@@ -89,16 +110,18 @@ pub(crate) async fn execute_as(
     let prepared = match find(openact, &request).await {
         Ok(prepared) => prepared,
         Err(error) => {
+            openact.metrics.refused(request.door, &error);
             return Execution { result: Err(error), run: None };
         }
     };
     request.dry_run |= prepared.dry_run;
     // 3. to 7.
+    let span = spans::run(&prepared, id, request.dry_run);
     let attempted = match openact.store.audit_run_start(started.id, &prepared.action, request.door).await {
         Ok(()) => tokio::select! {
             biased;
             stopped = stopped => Err(stopped),
-            attempted = attempt(openact, &request, &prepared, &started) => attempted,
+            attempted = attempt(openact, &request, &prepared, &started).instrument(span.clone()) => attempted,
         },
         // By a setting, what cannot be in the audit log does not happen.
         Err(error) => Err(error),
@@ -107,6 +130,8 @@ pub(crate) async fn execute_as(
         Ok(report) => report,
         Err(error) => CallReport { result: Err(error), host_calls: Vec::new(), usage: Default::default() },
     };
+    spans::ended(&span, report.result.as_ref().err());
+    drop(span);
     // 8. record
     record(openact, &request, &prepared, &started, report).await
 }
@@ -142,7 +167,7 @@ async fn attempt(
     // 5. check the input, and the action as merged
     prepared.check(&input, &action)?;
     // 6. authorise: a missing credential fails here, before any dial; a dry run dials nothing and says so
-    let mut limits = limits(prepared.limits, request.timeout);
+    let mut limits = limits(prepared.limits, request);
     let authorised = timeout(limits.wall(), authorise(openact, request.dry_run, prepared));
     let (granted, missing) = authorised.await.map_err(|_| late(&limits))??;
     // What looking secrets up took is the call's time.
@@ -161,6 +186,7 @@ async fn attempt(
         grants: &granted.grants,
         limits,
         items: request.items.clone(),
+        trace: request.trace.as_ref(),
     };
     let mut report = openact.engine.call(call).await;
     if let (true, Ok(said)) = (request.dry_run, &report.result) {
@@ -208,11 +234,12 @@ pub(crate) fn forbidden(action: &ActionTrn) -> Error {
         .hint("who gave you access (a token, or --allow and --deny of the server) did not allow this action")
 }
 
-fn limits(mut limits: CallLimits, timeout: Option<Duration>) -> CallLimits {
-    if let Some(timeout) = timeout {
-        limits.wall_ms =
-            u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).clamp(1, CallLimits::MAX.wall_ms);
-    }
+fn limits(mut limits: CallLimits, request: &Request) -> CallLimits {
+    let ms = |duration: Duration| {
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).clamp(1, CallLimits::MAX.wall_ms)
+    };
+    limits.wall_ms = request.timeout.map_or(limits.wall_ms, ms);
+    limits.wall_ms = request.timeout_max.map_or(limits.wall_ms, |max| limits.wall_ms.min(ms(max)));
     limits
 }
 
@@ -237,12 +264,14 @@ async fn record(
         connector_digest: prepared.connector.digest(),
         door: request.door,
         dry_run: request.dry_run,
+        trace_id: spans::trace_id(request),
         started_at: started.at,
         duration_us: started.clock.elapsed().as_micros() as u64,
         failure,
         host_calls: report.host_calls,
         usage: report.usage,
     });
+    openact.metrics.ran(prepared, &run);
     // The action ran. Answering that it failed would make a caller run it again, so a record that cannot be
     // written goes to the log instead.
     if let Err(error) = openact.store.record_run(run.clone()).await {

@@ -6,7 +6,7 @@
 //! `prune`) and `manage` change and list configuration, `explain` and `check` tell what it does and whether it works, `secrets` what it refers to and the key
 //! that seals it; `snapshot` and `prepared` keep what calls read; `find` is from a name to its record; `catalog` knows the
 //! connectors; [`legacy`] converts databases of the earlier OpenAct; `audit` who changed what, `backup` copies, `doctor`
-//! what is wrong; [`settings`] where things are kept. Invariant: every door is a translation to and from what is public here.
+//! what is wrong; [`settings`] where things are kept; `metrics`, `spans` and `telemetry` what is seen of calls from outside. Invariant: every door is a translation to and from what is public here.
 
 mod access;
 mod audit;
@@ -23,6 +23,7 @@ mod interface;
 mod kept;
 pub mod legacy;
 mod manage;
+mod metrics;
 mod plan;
 mod prepared;
 mod prune;
@@ -31,7 +32,9 @@ mod replace;
 mod secrets;
 pub mod settings;
 mod snapshot;
+mod spans;
 mod sync;
+mod telemetry;
 mod template;
 mod vault;
 mod watch;
@@ -65,6 +68,7 @@ pub use interface::Interface;
 pub use kept::{RunEvent, RunEventKind, RunEvents, RunStatus};
 pub use legacy::{MigrateOptions, Migration, drop_legacy, migrate, roll_back};
 pub use manage::Record;
+pub use metrics::METRICS_CONTENT_TYPE;
 pub use openact_config::{Format, SecretsMode, age};
 pub use openact_core::{
     ActionTrn, ConnectionTrn, ConnectorName, Error, ErrorCode, Name, Place, Result, SecretName, Tenant,
@@ -80,6 +84,7 @@ pub use openact_core::{
     schema::nearest,
     scope::TokenScope,
     secret::{ExposeSecret, SecretRef, SecretString, same as same_secrets},
+    trace::{SpanId, TraceContext, TraceId},
 };
 pub use openact_engine::{ItemSender, Resolve};
 pub use openact_store::{
@@ -91,6 +96,7 @@ pub use plan::{Change, ChangeStatus, Plan};
 pub use records::{Expected, Written};
 pub use replace::Replacing;
 pub use sync::SyncOptions;
+pub use telemetry::Telemetry;
 pub use watch::Watch;
 
 /// A JSON result, kept as the text the connector returned.
@@ -119,6 +125,12 @@ impl Json {
 impl From<Box<RawValue>> for Json {
     fn from(raw: Box<RawValue>) -> Self {
         Self(raw)
+    }
+}
+
+impl serde::Serialize for Json {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }
 
@@ -162,6 +174,10 @@ pub(crate) struct Shared {
     pub(crate) callers: callers::Callers,
     /// Runs that somebody comes back for.
     pub(crate) runs: kept::Runs,
+    /// What is counted of calls.
+    pub(crate) metrics: metrics::Metrics,
+    /// Takes spans away.
+    telemetry: Option<Telemetry>,
     /// What goes on in the background. It ends when the store is closed, and when this is dropped.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -225,7 +241,11 @@ impl OpenAct {
     pub async fn close(&self) -> Result<()> {
         let mut tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.shutdown().await;
-        self.0.store.close().await
+        let closed = self.0.store.close().await;
+        if let Some(telemetry) = &self.0.telemetry {
+            telemetry.flush().await;
+        }
+        closed
     }
 }
 
@@ -246,6 +266,7 @@ pub struct Builder {
     dns_server: Option<SocketAddr>,
     author: Option<Author>,
     audit_runs: Option<AuditRuns>,
+    telemetry: Option<Telemetry>,
 }
 
 enum ComponentSource {
@@ -436,6 +457,13 @@ impl Builder {
         self
     }
 
+    /// Exports spans. [`Telemetry::layer`] has to be part of the process's subscriber, too.
+    #[must_use]
+    pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.telemetry = Some(telemetry);
+        self
+    }
+
     /// Opens the store, starts the engine, loads given connectors, imports given configuration.
     pub async fn build(self) -> Result<OpenAct> {
         let env: Environment = self.env.unwrap_or_else(|| Arc::new(|name| std::env::var(name).ok()));
@@ -453,7 +481,11 @@ impl Builder {
             instances_max: self.instances_max,
             resolver: self.resolver,
             dns_server: self.dns_server.map_or_else(|| settings::dns_server(&env), |own| Ok(Some(own)))?,
+            trace_of: Some(spans::context_of),
         })?;
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.connect(&engine)?;
+        }
         let audit_runs = match self.audit_runs {
             Some(audit_runs) => audit_runs,
             None => settings::audit_runs(&env)?,
@@ -476,6 +508,8 @@ impl Builder {
             vault: Kept::new(CONNECTION_STATE_MAX),
             callers: Default::default(),
             runs: Default::default(),
+            metrics: Default::default(),
+            telemetry: self.telemetry,
             tasks: Mutex::default(),
         });
         let openact = OpenAct(shared.clone(), None);

@@ -3,7 +3,10 @@
 //!
 //! Invariant: a [`Prepared`] is immutable; a change of configuration makes another one.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 use openact_core::{
     ActionTrn, ConnectionTrn, ErrorCode, JsonObject, Result,
@@ -18,7 +21,7 @@ use openact_core::{
 use openact_engine::Connector;
 use serde_json::Value;
 
-use crate::{access::Access, template::Kind};
+use crate::{access::Access, metrics::Meter, template::Kind};
 
 /// See the module.
 pub(crate) struct Prepared {
@@ -31,6 +34,8 @@ pub(crate) struct Prepared {
     /// Its configuration says that it only ever describes what it would do.
     pub(crate) dry_run: bool,
     pub(crate) access: Access,
+    /// Counts its runs; filled by the first that ends.
+    pub(crate) meter: OnceLock<Arc<Meter>>,
     action_config: JsonObject,
     action_json: String,
     overridable: Vec<String>,
@@ -98,6 +103,7 @@ impl Prepared {
             connection: connection.trn,
             connector,
             kind,
+            meter: OnceLock::new(),
             action_config,
             action_check,
             input_check,

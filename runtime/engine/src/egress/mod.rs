@@ -8,6 +8,7 @@
 //! | `socket` `sessions` `tls` | byte streams of wire protocols; those that wait for the next call |
 //! | `credential` | what is added to a request, and blanked out of its answer |
 //! | `body` | answers as they arrive, counted |
+//! | `trace` | spans, and what the next system is told of the trace |
 //! | `rate` | a connection's rate limit |
 //!
 //! Invariant: no request leaves the process but through a client made here, after `EgressGrants::check`.
@@ -21,6 +22,7 @@ mod resolve;
 mod sessions;
 pub(crate) mod socket;
 mod tls;
+pub(crate) mod trace;
 pub(crate) mod traffic;
 
 use std::{
@@ -48,11 +50,12 @@ use url::Url;
 pub(crate) use body::Body;
 use client::ClientFor;
 use client::HttpClients;
+pub(crate) use listed::Lists;
 pub(crate) use credential::Masks;
 use credential::{Applied, BoundCredential};
-pub(crate) use listed::Lists;
 pub use rate::Limiter;
 pub use resolve::Resolve;
+pub use trace::TraceOf;
 pub(crate) use resolve::SystemResolver;
 
 use crate::{error::http_client, instance::limit_error};
