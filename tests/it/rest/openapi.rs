@@ -19,7 +19,9 @@ fn the_document_is_the_one_checked_in() {
 #[tokio::test]
 async fn the_pages_ask_no_other_host() {
     let (_upstream, served) = octocat(ServerSettings::default()).await;
-    for (path, kind) in [("/docs", "text/html"), ("/docs/docs.js", "text/javascript"), ("/docs/docs.css", "text/css")] {
+    for (path, kind) in
+        [("/docs", "text/html"), ("/docs/docs.js", "text/javascript"), ("/docs/docs.css", "text/css")]
+    {
         let got = served.get(path).await;
         assert!(got.headers["content-type"].to_str().unwrap().starts_with(kind), "{path}");
         let policy = got.headers["content-security-policy"].to_str().unwrap();

@@ -25,7 +25,10 @@ async fn a_run_is_started_looked_at_and_followed() {
     let last = events.split("event: result\ndata: ").nth(1).unwrap();
     assert_eq!(serde_json::from_str::<Value>(last).unwrap()["data"]["result"]["body"], json!({"late": true}));
     let over = served.get(&place).await;
-    assert_eq!((&over.data()["state"], &over.data()["result"]["body"]), (&json!("succeeded"), &json!({"late": true})));
+    assert_eq!(
+        (&over.data()["state"], &over.data()["result"]["body"]),
+        (&json!("succeeded"), &json!({"late": true}))
+    );
     served.send(Method::POST, &format!("{place}/cancel"), &[], None).await.error(409, "CONFLICT");
     // Whoever has the last event is told nothing more.
     let id = events.lines().find_map(|line| line.strip_prefix("id: ")).unwrap();

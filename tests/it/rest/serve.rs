@@ -143,7 +143,9 @@ fn it_follows_its_files() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("c.json");
     let text = |name: &str| {
-        format!(r#"{{"connectors": {{"http": {{"connections": {{"c": {{"base_url": "http://127.0.0.1:1"}}}}, "actions": {{"{name}": {{"connection": "c"}}}}}}}}}}"#)
+        format!(
+            r#"{{"connectors": {{"http": {{"connections": {{"c": {{"base_url": "http://127.0.0.1:1"}}}}, "actions": {{"{name}": {{"connection": "c"}}}}}}}}}}"#
+        )
     };
     std::fs::write(&file, text("one")).unwrap();
     let server = Server::start(serve(home.path()).arg("--config").arg(&file), "ready");
