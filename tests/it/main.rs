@@ -35,6 +35,7 @@ mod legacy;
 mod load;
 mod logged;
 mod matrix;
+mod mcp_connector;
 mod mongodb;
 mod mysql;
 mod policy;

@@ -119,12 +119,12 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The connectors that are none over HTTP; each has a page in `docs/connectors`.
-const DATABASES: [&str; 4] = ["mongodb", "mysql", "postgres", "redis"];
+/// The connectors beside `http`; each has a page in `docs/connectors`.
+const PAGES: [&str; 5] = ["mcp", "mongodb", "mysql", "postgres", "redis"];
 
 impl<'a> Page<'a> {
     /// What a connection and the actions of `kind` have beside what those of `http` have too.
-    fn database(&mut self, kind: &str, connection: &Map<String, Value>, action: &Map<String, Value>) {
+    fn connector(&mut self, kind: &str, connection: &Map<String, Value>, action: &Map<String, Value>) {
         let own = self.defs[&format!("{kind}.connection")]["properties"].as_object().unwrap();
         writeln!(self.text, "\n## A connection of `{kind}`\n").unwrap();
         writeln!(
@@ -158,8 +158,8 @@ fn page(schema: &Value) -> String {
             page.table(fields, |_| true);
         }
     }
-    for kind in DATABASES {
-        page.database(kind, own, action["properties"].as_object().unwrap());
+    for kind in PAGES {
+        page.connector(kind, own, action["properties"].as_object().unwrap());
     }
     page.text.push_str(
         "\n## Connector templates\n\nFields of their own, beside those of `http`, and their operations.\n",
@@ -167,7 +167,7 @@ fn page(schema: &Value) -> String {
     for kind in schema["properties"]["connectors"]["properties"].as_object().unwrap().keys() {
         // Other names of a connector have nothing of their own.
         let Some(connection) = defs.get(&format!("{kind}.connection")) else { continue };
-        if kind == "http" || DATABASES.contains(&kind.as_str()) {
+        if kind == "http" || PAGES.contains(&kind.as_str()) {
             continue;
         }
         let fields = connection["properties"].as_object().unwrap();

@@ -103,7 +103,7 @@ impl Server {
     }
 
     /// Starts `command`, made once for a port and folder, both of which it keeps; `prepare` first fills the folder.
-    fn new<C, R>(
+    pub(crate) fn new<C, R>(
         name: &'static str,
         prepare: impl Fn(&Path),
         command: impl Fn(&Start<'_>) -> C,

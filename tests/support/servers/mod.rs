@@ -7,6 +7,7 @@
 //! | [`squid`], [`squid_tls`] | a proxy with a password, for http and CONNECT; the same by TLS | Debian |
 //! | [`socks`], [`socks_with_password`] | SOCKS5 | Debian, microsocks |
 //! | [`Dns`] | a server of DNS with records of a test's own | Debian, dnsmasq |
+//! | [`mcp_everything`], [`mcp_python`] | MCP servers, with sessions and without | npm, server-everything; the official Python SDK |
 //! | [`oidc`] | an OpenID provider's token endpoint | npm, oidc-provider |
 //!
 //! The databases are in [`crate::databases`]. What all are made of is brought by `make servers`.
@@ -15,6 +16,7 @@
 
 mod dns;
 mod httpbin;
+mod mcp;
 mod oidc;
 pub(crate) mod process;
 mod proxies;
@@ -28,6 +30,7 @@ use std::{
 
 pub use dns::Dns;
 pub use httpbin::{Httpbin, httpbin};
+pub use mcp::{Mcp, mcp_everything, mcp_python};
 pub use oidc::{Oidc, oidc};
 pub use proxies::{Proxy, socks, socks_with_password, squid, squid_tls};
 pub use verifier::{Realm, Verifier, credentials, verifier};
