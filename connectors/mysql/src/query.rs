@@ -337,8 +337,8 @@ pub(crate) fn run_all<'h>(
     // A statement must not run before it is known that the transaction has begun.
     let done = session.settle().and_then(|_| all_of(session, jobs, read_only, &mut new_rows));
     let committed = done.and_then(|results| {
-        session.before("RELEASE SAVEPOINT openact")?;
-        session.settle().map_err(ended_between)?;
+        let released = session.before("RELEASE SAVEPOINT openact").and_then(|()| session.settle());
+        released.map_err(ended_between)?;
         session.run(command::QUERY, b"COMMIT", true)?;
         let mut outcome = Outcome::new(new_rows(false));
         Reading { binary: false, may_stop: false }.read(session, &mut outcome, &mut new_rows)?;
