@@ -3,6 +3,7 @@
 //!
 //! Invariant: calls go through the same parsing and choice of handler as in a component.
 
+mod replies;
 mod script;
 #[cfg(not(target_family = "wasm"))]
 mod tcp;
@@ -25,6 +26,7 @@ use crate::{
     state::{Entry, States},
 };
 
+pub use replies::Replies;
 pub use script::Script;
 #[cfg(not(target_family = "wasm"))]
 pub use tcp::{LoginSteps, TcpHost};
