@@ -85,10 +85,13 @@ impl HostView<'_> {
 
 /// Whether a header is about `text/event-stream`, which is read as it comes if it was asked for.
 fn names_events(headers: &HeaderMap, name: &header::HeaderName) -> bool {
-    let is_named = |part: &str| {
-        part.split(';').next().unwrap_or(part).trim().eq_ignore_ascii_case("text/event-stream")
-    };
-    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|text| text.split(',').any(is_named))
+    let is_named =
+        |part: &str| part.split(';').next().unwrap_or(part).trim().eq_ignore_ascii_case("text/event-stream");
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|text| text.split(',').any(is_named))
 }
 
 /// A method that may be sent.
