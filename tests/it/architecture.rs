@@ -69,8 +69,20 @@ const RULES: &[Rule] = &[
         never_itself: &["sqlx", "wasmtime", "reqwest"],
     },
     Rule {
-        name: "openact-cli",
+        name: "openact-mcp",
         may: &["openact"],
+        never: &["axum", "clap"],
+        never_itself: &["sqlx", "wasmtime", "reqwest"],
+    },
+    Rule {
+        name: "openact-server",
+        may: &["openact", "openact-mcp"],
+        never: &["clap"],
+        never_itself: &["sqlx", "wasmtime", "reqwest", "rmcp"],
+    },
+    Rule {
+        name: "openact-cli",
+        may: &["openact", "openact-mcp", "openact-server"],
         never: &[],
         never_itself: &["sqlx", "wasmtime", "wasmtime-wasi", "reqwest"],
     },

@@ -5,7 +5,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use openact::{Capability, ConnectorName, Name, Pattern, SecretName, Tenant, settings};
+use openact::{Capability, ConnectorName, Name, Pattern, PrivateRule, SecretName, Tenant, limits, settings};
 
 /// Run actions against other systems through sandboxed WebAssembly connectors.
 #[derive(Debug, Parser)]
@@ -115,6 +115,10 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Look for what is wrong with this installation, and say what to do
     Doctor(Doctor),
+    /// Serve actions over HTTP: a REST API and, with --mcp, MCP
+    Serve(Serve),
+    /// Serve actions as tools to an MCP client, over standard input and output
+    Mcp(Mcp),
     /// Connectors: list, inspect, install, remove
     #[command(subcommand)]
     Connector(Connector),
@@ -196,6 +200,94 @@ pub(crate) struct Source {
     /// Straight from configuration given as JSON, without a database
     #[arg(long, value_name = "JSON", conflicts_with = "config")]
     pub(crate) config_json: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  openact serve
+  openact serve --config connectors.yaml --mcp
+  openact serve --addr 0.0.0.0:8080 --allow-private 10.1.0.0/16 --cors-origin https://app.example.com
+
+Without a token in the database, everybody on this machine may do everything, and no other machine can be listened to:
+openact token create NAME. GET /ready says whether calls can be answered; /docs is the API for people. It ends at Ctrl-C
+or SIGTERM, once the calls in flight are answered; a second one ends it at once.")]
+pub(crate) struct Serve {
+    /// Where to listen
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub(crate) addr: String,
+    /// A configuration file, or a folder of them, beside the database; followed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Vec<PathBuf>,
+    /// A connector's .wasm file to use beside the bundled and installed ones
+    #[arg(long, value_name = "FILE")]
+    pub(crate) connector: Vec<PathBuf>,
+    /// Serve MCP, too, at /mcp
+    #[arg(long)]
+    pub(crate) mcp: bool,
+    /// With --mcp: which tools there are
+    #[arg(long, visible_alias = "preset", value_name = "SET", default_value = "mixed", requires = "mcp")]
+    pub(crate) tools: Tools,
+    /// Only these actions: *, connector.action, connector.* or *.action; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) allow: Vec<Pattern>,
+    /// Not these, whatever --allow says
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) deny: Vec<Pattern>,
+    /// A private address that connections may reach: 10.1.0.0/16, 10.1.2.3:8080, db.internal:5432
+    #[arg(long, value_name = "RULE")]
+    pub(crate) allow_private: Vec<PrivateRule>,
+    /// A web page's origin that may call from a browser: https://app.example.com
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) cors_origin: Vec<String>,
+    /// A name of this server in requests (Host), besides localhost
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Vec<String>,
+    /// The longest that a call may take, whatever its caller asks for
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout_secs: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  openact mcp
+  openact mcp --config connectors.yaml --allow 'http.*' --deny '*.delete'
+  openact mcp --tools search
+
+In a client's configuration:
+  {\"mcpServers\": {\"openact\": {\"command\": \"openact\", \"args\": [\"mcp\"]}}}")]
+pub(crate) struct Mcp {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// With --config or --config-json: a connector's .wasm file to use beside the bundled ones
+    #[arg(long, value_name = "FILE")]
+    pub(crate) connector: Vec<PathBuf>,
+    /// Only these actions: *, connector.action, connector.* or *.action; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) allow: Vec<Pattern>,
+    /// Not these, whatever --allow says
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) deny: Vec<Pattern>,
+    /// Which tools there are
+    #[arg(long, visible_alias = "preset", value_name = "SET", default_value = "mixed")]
+    pub(crate) tools: Tools,
+    /// Calls that run at once; further ones wait
+    #[arg(long, value_name = "N", default_value_t = limits::MCP_CALLS_MAX as u32, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) max_concurrency: u32,
+    /// The longest that a call may take, whatever its action says
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout_secs: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tools {
+    /// One per action with mcp: { enabled: true }, and openact.execute, which runs them by name and version
+    Mixed,
+    /// openact.execute alone
+    AOnly,
+    /// One per action, without openact.execute
+    BOnly,
+    /// openact.search and openact.execute, for more actions than a model should be shown at once
+    Search,
 }
 
 #[derive(Args, Debug)]

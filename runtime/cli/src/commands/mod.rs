@@ -15,11 +15,13 @@ mod import;
 mod input;
 mod key;
 mod list;
+mod mcp;
 mod migrate;
 mod prune;
 mod run;
 mod schema;
 mod secret;
+mod serve;
 mod show;
 mod sync;
 mod token;
@@ -45,6 +47,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<Output, Failure> 
         Command::Restore(args) => backup::restore(app, args).await?,
         Command::Audit(command) => audit::audit(app, command).await?,
         Command::Doctor(args) => doctor::doctor(app, args).await?,
+        Command::Serve(args) => serve::serve(app, args).await?,
+        Command::Mcp(args) => mcp::mcp(app, args).await?,
         Command::Connector(command) => connector::connector(app, command).await?,
         Command::Secret(command) => secret::secret(app, command).await?,
         Command::Token(command) => token::token(app, command).await?,
