@@ -12,6 +12,7 @@
 //! | B5 many stored actions, against few | [`lookup`] |
 //! | B6 memory of calls in flight | [`memory`] |
 //! | B7 a row of PostgreSQL, B8 a value of Redis, and the same of MariaDB and MongoDB, against native drivers | `databases` |
+//! | B9 REST, against embedded; B11 the server's start, against Node.js; B12 its memory | [`serve`] |
 //! | B10 an import of many actions, against few | [`import`] |
 //!
 //! Invariant: the two sides of a figure take turns in one run, so that whatever slows the machine slows both. A
@@ -29,6 +30,7 @@ mod lookup;
 mod memory;
 mod process;
 mod rounds;
+mod serve;
 
 use anyhow::{Context, Result, bail};
 use figure::{Figure, Outcome};
@@ -39,7 +41,8 @@ use serde_json::{Value, json};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const ALL: [&str; 11] = ["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "MySQL", "MongoDB", "B10"];
+const ALL: [&str; 14] =
+    ["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "MySQL", "MongoDB", "B9", "B10", "B11", "B12"];
 
 const FILE: &str = "bench.json";
 
@@ -100,6 +103,9 @@ async fn measure(id: &'static str, effort: Effort) -> Result<Vec<Outcome>> {
         "B4" => vec![process::cold(effort).await?],
         "B5" => lookup::many_and_few(effort).await?.map(Outcome::Measured).into(),
         "B10" => import::per_thousand(effort).await?.map(Outcome::Measured).into(),
+        "B9" => one(serve::throughput(effort).await?),
+        "B11" => vec![serve::ready(effort).await?],
+        "B12" => one(serve::idle(effort).await?),
         "B6" => one(memory::in_flight(effort).await?),
         id => vec![database(id, effort).await?],
     })

@@ -2,7 +2,7 @@
 //!
 //! A page is read as a person reads it. A fenced block after a line `` `NAME`: `` is that file; `sh` is run, in a folder with
 //! the files of its section; a block after commands is what they print, where `…` stands for anything. Invariant: nothing is
-//! replaced but the address of the API.
+//! replaced but the address of the API, and the one that a server of the page listens on.
 
 use std::{
     fs,
@@ -73,13 +73,20 @@ fn answer(request: &Received, busy: &std::sync::atomic::AtomicU32) -> Answer {
     }
 }
 
+/// One that nobody listens on, or did not when it was looked for.
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
 /// Runs the commands of one section, and compares what they print.
 fn run(page: &str, title: &str, blocks: &[Block<'_>], api: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = format!("{}:{}", openact_bin().parent().unwrap().display(), std::env::var("PATH").unwrap());
     let mut printed = None;
+    let served = free_address();
     for block in blocks {
-        let text = block.text.replace("https://api.example.com", api);
+        let text = block.text.replace("https://api.example.com", api).replace("127.0.0.1:8080", &served);
         if let Some(name) = block.file {
             let file = folder.path().join(name);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
