@@ -11,12 +11,13 @@ use openact_core::{
 };
 
 use crate::{
-    bindings::v0_1::types::{Failure, HostError},
+    bindings::v0_1::types::{Failure, HostError, UpstreamFailure},
     egress::Masks,
 };
 
-/// A failure the connector returned.
-pub(crate) fn failure(failure: Failure) -> Error {
+/// A failure the connector returned, without what `masks` blanks out.
+pub(crate) fn failure(failure: Failure, masks: &Masks) -> Error {
+    let failure = masked(failure, masks);
     let new = |code, text: String| Error::new(code, clip(text));
     match failure {
         Failure::InvalidConfig(text) => new(ErrorCode::InvalidConfig, text),
@@ -146,19 +147,44 @@ fn clip(text: String) -> String {
     text.chars().filter(|c| !c.is_control() || *c == '\n').take(CHARACTERS_MAX).collect()
 }
 
+/// Without secrets: a server may have repeated what it was sent, and a connector quotes what a server says.
+fn masked(failure: Failure, masks: &Masks) -> Failure {
+    let clean = |text: String| masks.redact(&text);
+    match failure {
+        Failure::InvalidConfig(text) => Failure::InvalidConfig(clean(text)),
+        Failure::Unsupported(text) => Failure::Unsupported(clean(text)),
+        Failure::InvalidInput(text) => Failure::InvalidInput(clean(text)),
+        Failure::Unauthenticated(text) => Failure::Unauthenticated(clean(text)),
+        Failure::Denied(text) => Failure::Denied(clean(text)),
+        Failure::RateLimited(after) => Failure::RateLimited(after),
+        Failure::Upstream(upstream) => Failure::Upstream(UpstreamFailure {
+            code: upstream.code.map(clean),
+            message: clean(upstream.message),
+            details: upstream.details.map(clean),
+            retryable: upstream.retryable,
+        }),
+        Failure::Network(text) => Failure::Network(clean(text)),
+        Failure::Timeout(text) => Failure::Timeout(clean(text)),
+        Failure::Protocol(text) => Failure::Protocol(clean(text)),
+        Failure::LimitExceeded(text) => Failure::LimitExceeded(clean(text)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bindings::v0_1::types::UpstreamFailure;
 
     fn upstream(details: String) -> Error {
         let message = "\u{1b}[31mred".into();
-        failure(Failure::Upstream(UpstreamFailure {
-            code: None,
-            message,
-            details: Some(details),
-            retryable: true,
-        }))
+        failure(
+            Failure::Upstream(UpstreamFailure {
+                code: None,
+                message,
+                details: Some(details),
+                retryable: true,
+            }),
+            &Masks::default(),
+        )
     }
 
     #[test]

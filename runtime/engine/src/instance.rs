@@ -175,7 +175,7 @@ pub(crate) async fn run(engine: &Engine, call: Call<'_>) -> CallReport {
     let (answer, mut state) = enter(engine, &call.connector.pre, state, ask).await;
     let mut result = answer.and_then(|answer| match answer {
         Answer::Result(Ok(text)) => state.accept(text),
-        Answer::Result(Err(failure)) => Err(state.explain(error::failure(failure))),
+        Answer::Result(Err(failure)) => Err(state.explain(error::failure(failure, &call.grants.masks(None)))),
         Answer::Manifest(_) => Err(Error::internal("a call answered with a manifest")),
     });
     state.usage.cpu_ms = state.meter.used * EPOCH_TICK.as_millis() as u64;

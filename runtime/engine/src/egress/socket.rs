@@ -19,28 +19,29 @@ use std::{
 use openact_core::{
     Error, ErrorCode, Result,
     limits::{
-        SOCKET_GRACE_MAX, SOCKET_HEARD_BYTES_MAX, SOCKET_HOST_BYTES_MAX, SOCKET_READ_BYTES_MAX,
+        CONNECT_ATTEMPT_DELAY, SOCKET_GRACE_MAX, SOCKET_HEARD_BYTES_MAX, SOCKET_HOST_BYTES_MAX, SOCKET_READ_BYTES_MAX,
         SOCKET_READ_BYTES_MIN, SOCKETS_PER_CALL_MAX,
     },
     login::{Echo, Frame, Heard},
     policy::Origin,
 };
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::OwnedSemaphorePermit,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use url::Host;
 use tracing::Instrument as _;
+use url::Host;
 
 use super::{
     Grants,
     sessions::{Session, SessionKey},
-    traffic::Traffic,
     trace,
+    traffic::Traffic,
 };
 use crate::{error::tls_hint, instance::limit_error};
 
@@ -154,8 +155,8 @@ impl Socket {
         let id = traffic.open_socket()?;
         let target = origin.to_string();
         let (started, entry) = (Instant::now(), traffic.begin("sockets.open", target.clone()));
-        let turn = traffic.turn().await;
         let span = traffic.trace.open(&origin);
+        let turn = traffic.turn().await;
         let key = SessionKey {
             grants: traffic.grants.session_key,
             connector: by,
@@ -172,9 +173,9 @@ impl Socket {
             Ok((Found { state: Some(_), .. }, _)) => Ok("resumed"),
             Err(error) => Err(error),
         };
-        traffic.finish(entry, outcome.to_owned(), started);
         trace::ended(&span, outcome);
         let outcome = outcome.unwrap_or_else(|error| error.code.as_str());
+        traffic.finish(entry, outcome.to_owned(), started);
         let (Found { io, born, era, state }, place) = found?;
         let socket = Self {
             id,
@@ -435,7 +436,7 @@ async fn find(traffic: &Traffic, key: &SessionKey) -> Result<Found> {
     Ok(Found { io, born: Instant::now(), era, state: None })
 }
 
-/// Looks the host up once, checks every address, and connects to the first that answers (E2 to E7).
+/// Looks the host up once, checks every address, and connects to one that answers (E2 to E7).
 async fn dial(grants: &Grants, origin: &Origin) -> Result<TcpStream> {
     let (host, port) = (origin.host(), origin.port());
     let unknown = |error: io::Error| {
@@ -447,18 +448,25 @@ async fn dial(grants: &Grants, origin: &Origin) -> Result<TcpStream> {
         Host::Ipv6(address) => vec![IpAddr::V6(*address)],
     };
     let admitted = grants.egress.private().admit(&host.to_string(), port, &found)?;
-    let mut failed = None;
-    for address in admitted {
-        match TcpStream::connect(SocketAddr::new(address, port)).await {
-            Ok(stream) => {
-                let ready = stream.set_nodelay(true);
-                return ready.map(|()| stream).map_err(|error| refused(origin, &error));
-            }
-            Err(error) => failed = Some(error),
+    let connected = connect(admitted.into_iter().map(|address| SocketAddr::new(address, port))).await;
+    let ready = connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+    ready.map_err(|error| refused(origin, &error))
+}
+
+/// Connects to one of `addresses`: the first, and if that takes a while the next as well (RFC 8305 section 5), so that one
+/// that never answers does not take the time of those that would.
+async fn connect(mut addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut attempts: FuturesUnordered<_> = addresses.next().into_iter().map(TcpStream::connect).collect();
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    loop {
+        match timeout(CONNECT_ATTEMPT_DELAY, attempts.next()).await {
+            Ok(Some(Ok(stream))) => return Ok(stream),
+            Ok(Some(Err(error))) => failed = error,
+            Ok(None) => return Err(failed),
+            Err(_) => {}
         }
+        attempts.extend(addresses.next().map(TcpStream::connect));
     }
-    let none = || Error::new(ErrorCode::NetworkError, format!("{origin}: the host has no address"));
-    Err(failed.map_or_else(none, |error| refused(origin, &error)))
 }
 
 fn refused(origin: &Origin, error: &io::Error) -> Error {
@@ -487,4 +495,34 @@ async fn encrypt(grants: &Grants, origin: &Origin, plain: TcpStream) -> Result<T
                 .details(serde_json::json!({ "sent": false }));
         tls_hint(&text).into_iter().fold(failed, Error::hint)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_never_answers_does_not_take_the_time_of_the_next() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        // Its queue is full, so that nothing is answered.
+        let full = socket.listen(1).unwrap();
+        let silent = full.local_addr().unwrap();
+        let fill = || std::net::TcpStream::connect_timeout(&silent, Duration::from_millis(200)).ok();
+        let _waiting: Vec<_> = std::iter::from_fn(fill).collect();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let reached = async |addresses: &[SocketAddr]| {
+            let connected = connect(addresses.iter().copied());
+            let stream = timeout(Duration::from_secs(20), connected).await.expect("the others are tried")?;
+            stream.peer_addr()
+        };
+        assert_eq!(reached(&[silent, good]).await.unwrap(), good);
+        assert_eq!(reached(&[gone, silent, gone, good]).await.unwrap(), good);
+        assert_eq!(reached(&[gone, gone]).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(reached(&[]).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 }
