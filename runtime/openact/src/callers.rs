@@ -243,10 +243,10 @@ impl OpenAct {
         Ok(known.caller.clone())
     }
 
-    /// Whether there is a token that can be used: then the doors want one.
-    pub async fn has_live_token(&self) -> Result<bool> {
-        let (known, now) = (self.0.callers.read(&self.0.store).await?, Timestamp::now());
-        Ok(known.values().any(|known| !known.token.is_over(now)))
+    /// Whether the doors want a token where they could do without: from the first one until the last is revoked. One that is
+    /// over still counts: no door opens because a day went by.
+    pub async fn wants_tokens(&self) -> Result<bool> {
+        Ok(!self.0.callers.read(&self.0.store).await?.is_empty())
     }
 }
 
@@ -291,12 +291,12 @@ mod tests {
     #[tokio::test]
     async fn a_token_is_its_bearer_until_it_is_revoked() {
         let openact = openact().await;
-        assert!(!openact.has_live_token().await.unwrap());
+        assert!(!openact.wants_tokens().await.unwrap());
         let mut new = token("ci");
         new.scope.governance.deny = vec!["http.delete".parse().unwrap()];
         let (info, text) = openact.create_token(new).await.unwrap();
         let text = text.expose_secret();
-        assert!(openact.has_live_token().await.unwrap());
+        assert!(openact.wants_tokens().await.unwrap());
         let caller = openact.authenticate(text).await.unwrap();
         assert_eq!((&*caller.name, &caller.id, caller.may_manage), ("ci", &info.id, false));
         assert!(caller.covers(&Tenant::default()) && !caller.covers(&"other".parse().unwrap()));
@@ -314,7 +314,7 @@ mod tests {
 
         openact.revoke_token("ci").await.unwrap();
         assert_eq!(refused(&openact, text).await, told);
-        assert!(!openact.has_live_token().await.unwrap());
+        assert!(!openact.wants_tokens().await.unwrap());
         assert_eq!(openact.revoke_token("ci").await.unwrap_err().code, ErrorCode::NotFound);
     }
 
@@ -332,7 +332,7 @@ mod tests {
         let known = KnownToken { token: over, caller, noted: AtomicI64::new(i64::MAX) };
         *openact.0.callers.known.write().unwrap() = Some(Arc::new([(info.id.clone(), known)].into()));
         refused(&openact, text).await;
-        assert!(!openact.has_live_token().await.unwrap(), "a token that is over wants none");
+        assert!(openact.wants_tokens().await.unwrap(), "a door opened because a day went by");
         let ended = NewToken { expires_at: Some(Timestamp::UNIX_EPOCH), ..token("past") };
         assert_eq!(openact.create_token(ended).await.unwrap_err().code, ErrorCode::InvalidInput);
     }

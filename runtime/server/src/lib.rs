@@ -118,7 +118,7 @@ pub async fn serve(
 /// Whether callers can be told apart: there is a token that is valid, or an issuer of tokens.
 pub async fn knows_callers(openact: &OpenAct, settings: &ServerSettings) -> Result<bool> {
     let _ = settings;
-    openact.has_live_token().await
+    openact.wants_tokens().await
 }
 
 fn doors(slot: Slot, settings: ServerSettings) -> Doors {
