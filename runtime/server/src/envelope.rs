@@ -121,7 +121,11 @@ impl Reply {
 
 /// An answer of a route that failed.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct Failure(Box<Failed>);
+
+/// The parts of a [`Failure`].
+#[derive(Debug)]
+pub(crate) struct Failed {
     pub(crate) error: Error,
     /// Where HTTP says more than the code's row: 405, 413, 415.
     pub(crate) status: Option<StatusCode>,
@@ -129,23 +133,30 @@ pub(crate) struct Failure {
     pub(crate) headers: HeaderMap,
 }
 
+impl std::ops::Deref for Failure {
+    type Target = Failed;
+    fn deref(&self) -> &Failed {
+        &self.0
+    }
+}
+
 impl Failure {
     #[must_use]
     pub(crate) fn status(mut self, status: StatusCode) -> Self {
-        self.status = Some(status);
+        self.0.status = Some(status);
         self
     }
 
     #[must_use]
     pub(crate) fn metadata(mut self, metadata: Metadata) -> Self {
-        self.metadata = metadata;
+        self.0.metadata = metadata;
         self
     }
 
     #[must_use]
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::try_from(value) {
-            self.headers.insert(name, value);
+            self.0.headers.insert(name, value);
         }
         self
     }
@@ -153,7 +164,8 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { error, status: None, metadata: Metadata::default(), headers: HeaderMap::new() }
+        let (metadata, headers) = (Metadata::default(), HeaderMap::new());
+        Self(Box::new(Failed { error, status: None, metadata, headers }))
     }
 }
 
@@ -176,15 +188,15 @@ impl IntoResponse for Reply {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let code = self.error.code;
-        if matches!(code, ErrorCode::Internal) {
-            tracing::error!("{:?}", self.error);
+        let Failed { error, status, metadata, headers } = *self.0;
+        if matches!(error.code, ErrorCode::Internal) {
+            tracing::error!("{error:?}");
         } else {
-            tracing::debug!("{:?}", self.error);
+            tracing::debug!("{error:?}");
         }
-        let by_code = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let answered = Answered { outcome: Err(self.error), metadata: self.metadata };
-        held(self.status.unwrap_or(by_code), self.headers, answered)
+        let by_code =
+            StatusCode::from_u16(error.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        held(status.unwrap_or(by_code), headers, Answered { outcome: Err(error), metadata })
     }
 }
 

@@ -5,6 +5,7 @@
 mod access;
 mod hostile;
 mod openapi;
+mod records;
 mod runs;
 mod serve;
 mod streaming;

@@ -58,7 +58,10 @@ pub(crate) async fn serve(app: &App, args: args::Serve) -> Result<Output> {
     if let Ok(openact) = slot.get() {
         // Runs that nobody waits for end as calls do.
         if tokio::time::timeout(limits::SERVER_GRACE, openact.finish_runs()).await.is_err() {
-            tracing::warn!("runs that took longer than {} s to end were stopped", limits::SERVER_GRACE.as_secs());
+            tracing::warn!(
+                "runs that took longer than {} s to end were stopped",
+                limits::SERVER_GRACE.as_secs()
+            );
         }
         openact.close().await?;
     }
