@@ -11,7 +11,7 @@ GUESTS := connectors tests/guests
 WASM := --target wasm32-wasip2
 
 # What is fuzzed, how long each, and where: the build has counters in it, and new inputs are kept for the next time.
-FUZZ_TARGETS := config guest headers manifest template url
+FUZZ_TARGETS := config guest headers manifest replies template url
 FUZZ_SECONDS := 60
 FUZZ_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target)/fuzz)
 

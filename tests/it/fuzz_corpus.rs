@@ -71,6 +71,26 @@ fn s6_manifests_of_fuzzing() {
 }
 
 #[test]
+fn s6_replies_of_databases_of_fuzzing() {
+    replay("replies");
+}
+
+/// What real servers answered is taken for that: the replay would also pass with connectors that refuse everything.
+#[test]
+fn the_replies_that_fuzzing_starts_from_are_results() {
+    let mut results = 0;
+    for case in cases("replies") {
+        let name = case.file_name().unwrap().to_str().unwrap().to_owned();
+        let is_odd = ["-error", "-long", "-deep", "nothing"].iter().any(|odd| name.ends_with(odd));
+        let is_found = case.parent().unwrap().parent().unwrap().ends_with("found");
+        let outcome = support::replies::outcome(&fs::read(&case).unwrap()).expect("it names a call");
+        assert!(is_odd || is_found || outcome.is_ok(), "{name}: {outcome:?}");
+        results += usize::from(outcome.is_ok());
+    }
+    assert!(results >= 16, "{results}: every call has one");
+}
+
+#[test]
 fn s6_templates_of_fuzzing() {
     replay("template");
 }

@@ -515,6 +515,8 @@ async fn names_limits_and_errors() {
             "both": {"operation": "transaction", "statements": [
                 format!("INSERT INTO {table} VALUES (:x)"), format!("INSERT INTO {table} VALUES (:y)")]},
             "ddl": {"operation": "transaction", "statements": [format!("CREATE TABLE ddl_{table} (x INT)"), format!("INSERT INTO {table} VALUES (99)")]},
+            "chain": {"operation": "transaction", "statements": [format!("INSERT INTO {table} VALUES (97)"),
+                "COMMIT AND CHAIN", format!("INSERT INTO {table} VALUES (98)")]},
             "tables": {"operation": "list-tables"},
         });
         for pipelining in [true, false] {
@@ -545,6 +547,10 @@ async fn names_limits_and_errors() {
                 assert_eq!(failure(&openact, "mysql/ddl", json!({})).await.0.code, ErrorCode::InvalidConfig);
                 assert_eq!(server.sql(&format!("SELECT COUNT(*) FROM {table}")), "0");
                 server.sql(&format!("DROP TABLE ddl_{table}"));
+                let (error, _) = failure(&openact, "mysql/chain", json!({})).await;
+                assert!(error.message.contains("begins another"), "{error:?}");
+                assert_eq!(server.sql(&format!("SELECT GROUP_CONCAT(x) FROM {table}")), "97");
+                server.sql(&format!("DELETE FROM {table}"));
                 let tables = value(&openact, "mysql/tables", json!({})).await;
                 let columns =
                     tables["rows"].as_array().unwrap().iter().find(|row| row["name"] == table).unwrap();

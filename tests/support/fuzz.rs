@@ -39,11 +39,12 @@ use crate::upstream::{Answer, Upstream};
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its folders under `fuzz/corpus` and `fuzz/found`.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("config", config),
     ("guest", guest),
     ("headers", headers),
     ("manifest", manifest),
+    ("replies", crate::replies::replies),
     ("template", template),
     ("url", url),
 ];

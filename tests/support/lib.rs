@@ -17,6 +17,7 @@ pub mod databases;
 pub mod fuzz;
 pub mod guests;
 pub mod openmetrics;
+pub mod replies;
 pub mod servers;
 pub mod upstream;
 
