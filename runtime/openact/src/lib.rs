@@ -513,19 +513,7 @@ impl Builder {
             tasks: Mutex::default(),
         });
         let openact = OpenAct(shared.clone(), None);
-        for source in self.connectors {
-            let bytes = match source {
-                ComponentSource::File(path) if template::is_template_file(&path) => {
-                    let text = template::read_file(&path)?;
-                    let kind = template::read(&shared, &path.display().to_string(), &text).await?;
-                    shared.catalog.give(kind)?;
-                    continue;
-                }
-                ComponentSource::File(path) => catalog::read_component(&path)?,
-                ComponentSource::Bytes(bytes) => bytes,
-            };
-            shared.catalog.give(template::Kind::component(Arc::new(shared.engine.load(bytes).await?)))?;
-        }
+        give(&shared, self.connectors).await?;
         if !self.config.is_empty() {
             let has_files = self.config.iter().any(|source| matches!(source, Source::Path(_)));
             // A database in memory is this configuration's alone.
@@ -542,6 +530,23 @@ impl Builder {
         }
         Ok(openact)
     }
+}
+
+/// Loads connectors that are not installed, in their order.
+async fn give(shared: &Shared, connectors: Vec<ComponentSource>) -> Result<()> {
+    for source in connectors {
+        let bytes = match source {
+            ComponentSource::File(path) if template::is_template_file(&path) => {
+                let text = template::read_file(&path)?;
+                shared.catalog.give(template::read(shared, &path.display().to_string(), &text).await?)?;
+                continue;
+            }
+            ComponentSource::File(path) => catalog::read_component(&path)?,
+            ComponentSource::Bytes(bytes) => bytes,
+        };
+        shared.catalog.give(template::Kind::component(Arc::new(shared.engine.load(bytes).await?)))?;
+    }
+    Ok(())
 }
 
 /// A deadline as people write it: `30s`, `500ms`, `2m`, or seconds alone.
