@@ -337,6 +337,33 @@ async fn a5_a_process_that_was_killed_leaves_an_unknown_outcome_that_is_not_run_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a5_an_answer_is_sealed_at_rest_and_outlives_a_rotation_of_the_key() {
+    let upstream = Upstream::json(r#"{"name": "canary-of-a-result"}"#).await;
+    let home = Home::new();
+    let openact = beside(&home).await;
+    let text = config("http", json!({"base_url": upstream.url()}), json!({"get": {}}));
+    openact.import_text("config", &text, Format::Json, &Default::default()).await.unwrap();
+    let asked = || keyed("get", json!({"q": "canary-of-a-request"}), "k");
+    let first = openact.execute(asked()).await;
+    openact.rotate_key().await.unwrap();
+    let again = openact.execute(asked()).await;
+    assert_eq!(body(&again), json!({"name": "canary-of-a-result"}));
+    assert_eq!(again.run.unwrap().id, first.run.unwrap().id);
+    assert_eq!(upstream.received().len(), 1);
+    openact.close().await.unwrap();
+    for entry in std::fs::read_dir(home.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = if path.is_file() { std::fs::read(&path).unwrap() } else { continue };
+        assert!(!bytes.windows(10).any(|part| part == b"canary-of-"), "{}", path.display());
+    }
+    // Another process knows it as well.
+    let openact = beside(&home).await;
+    assert_eq!(body(&openact.execute(asked()).await), json!({"name": "canary-of-a-result"}));
+    assert_eq!(upstream.received().len(), 1);
+    openact.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_is_written_over_what_its_writer_saw() {
     let home = Home::new();
     let openact = beside(&home).await;

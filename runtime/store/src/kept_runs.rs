@@ -189,17 +189,7 @@ impl Store {
         .await
         .map_err(self.failed(WRITE))?;
         if let Some(key) = key {
-            sqlx::query(
-                "INSERT INTO idempotency_keys (tenant, action, key, request, run_id) VALUES (?, ?, ?, ?, ?)",
-            )
-            .bind(run.tenant.as_str())
-            .bind(&action)
-            .bind(&key.key)
-            .bind(prints.first())
-            .bind(run.id.to_string())
-            .execute(&mut *tx)
-            .await
-            .map_err(self.failed(WRITE))?;
+            self.insert_key(&mut tx, run, &action, &key.key, prints.first()).await?;
         }
         self.commit(tx).await?;
         Ok(Kept::New)
@@ -294,6 +284,28 @@ impl Store {
         let wrapped = Sealed { encrypted: row.data_key_encrypted, nonce: row.data_key_nonce };
         let sealed = Sealed { encrypted: row.outcome_encrypted, nonce: row.outcome_nonce };
         DataKey::unwrap(&keys, slot(tenant, id, row.key_version), &wrapped)?.open(FIELD, &sealed).map(Some)
+    }
+
+    async fn insert_key(
+        &self,
+        tx: &mut SqliteConnection,
+        run: &KeptRun,
+        action: &str,
+        key: &str,
+        request: Option<&String>,
+    ) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO idempotency_keys (tenant, action, key, request, run_id) VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(run.tenant.as_str())
+        .bind(action)
+        .bind(key)
+        .bind(request)
+        .bind(run.id.to_string())
+        .execute(tx)
+        .await
+        .map(drop)
+        .map_err(self.failed(WRITE))
     }
 
     async fn insert_outcome(
