@@ -166,7 +166,7 @@ impl Server {
         names.extend(tools.has_execute().then_some(EXECUTE));
         names.extend(tools.has_search().then_some(SEARCH));
         let shown: String = name.chars().take(128).collect();
-        let near = nearest(name, names.into_iter());
+        let near = nearest(name, names);
         tracing::debug!(caller = caller.name, "unknown tool");
         let end = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
         ErrorData::invalid_params(
