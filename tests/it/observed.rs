@@ -152,7 +152,10 @@ async fn c1_a_call_is_one_tree_in_its_callers_trace_and_no_secret_is_in_it() {
         assert_eq!(span.attribute("http.request.resend_count"), resent);
         assert_eq!(span.failed(), status == "503");
     }
-    assert!(stderr(&output).contains(&format!("\"trace_id\":\"{}\"", parent.trace_id)), "the run record has it");
+    assert!(
+        stderr(&output).contains(&format!("\"trace_id\":\"{}\"", parent.trace_id)),
+        "the run record has it"
+    );
 
     // The secret was sent to both, and is nowhere else.
     assert!(format!("{requests:?}").contains(CANARY));
@@ -187,7 +190,12 @@ async fn a_malformed_traceparent_starts_a_trace_and_a_failure_is_marked() {
     assert!(spans.iter().all(|seen| seen.span.trace_id == spans[0].span.trace_id));
     assert!(named(&spans, "openact.call")[0].span.parent_span_id.is_empty(), "a trace of its own");
     for seen in &spans {
-        assert_eq!((seen.failed(), seen.attribute("error.type")), (true, "network_error"), "{}", seen.span.name);
+        assert_eq!(
+            (seen.failed(), seen.attribute("error.type")),
+            (true, "network_error"),
+            "{}",
+            seen.span.name
+        );
     }
 }
 
@@ -264,8 +272,7 @@ async fn metrics_count_runs_and_what_they_asked_for() {
 
     let seen = openmetrics::parse(&openact.metrics());
     let run = |outcome: &str, door: &str| {
-        let name =
-            format!("openact_runs_total{{connector=\"http\",outcome=\"{outcome}\",door=\"{door}\"}}");
+        let name = format!("openact_runs_total{{connector=\"http\",outcome=\"{outcome}\",door=\"{door}\"}}");
         seen.get(&name).copied().unwrap_or_default()
     };
     assert_eq!([run("ok", "embedded"), run("ok", "rest"), run("egress_denied", "embedded")], [4.0, 1.0, 1.0]);
@@ -277,7 +284,10 @@ async fn metrics_count_runs_and_what_they_asked_for() {
     assert_eq!([host("2xx"), host("4xx"), host("egress_denied")], [4.0, 1.0, 1.0]);
     assert_eq!((seen["openact_calls_dropped_total"], seen["openact_calls_in_flight"]), (1.0, 0.0));
     assert_eq!((seen["openact_run_queue_length"], seen["openact_run_write_failures_total"]), (0.0, 0.0));
-    assert_eq!((seen["openact_sessions_parked"], seen["openact_token_requests_total{result=\"ok\"}"]), (0.0, 0.0));
+    assert_eq!(
+        (seen["openact_sessions_parked"], seen["openact_token_requests_total{result=\"ok\"}"]),
+        (0.0, 0.0)
+    );
     assert!(seen.keys().any(|name| name.starts_with("openact_build_info{version=")));
     assert!(!seen.keys().any(|name| name.contains("tenant") || name.contains("127.0.0.1")));
 }
@@ -285,7 +295,8 @@ async fn metrics_count_runs_and_what_they_asked_for() {
 #[tokio::test]
 async fn c1_s5_what_a_guest_logs_is_bounded_and_marked_within_the_calls_spans() {
     let logged = Logged::start();
-    let connection = json!({"authorization": {"type": "bearer", "token": CANARY}, "base_url": "http://127.0.0.1:1"});
+    let connection =
+        json!({"authorization": {"type": "bearer", "token": CANARY}, "base_url": "http://127.0.0.1:1"});
     let openact = memory(&[])
         .connector_bytes(support::guests::guest("hostile"))
         .config_text(hostile_config(connection), openact::Format::Json)

@@ -47,13 +47,11 @@ pub fn openact_bin() -> &'static Path {
 /// The command with a home of its own under `home` and none of the caller's settings.
 pub fn openact(home: &Path) -> Command {
     let mut command = Command::new(openact_bin());
-    for (name, _) in std::env::vars()
-        .filter(|(name, _)| {
-            ["OPENACT_", "OTEL_", "TRACE"].iter().any(|own| name.starts_with(own))
-                || name == "GITHUB_TOKEN"
-                || name == "RUST_LOG"
-        })
-    {
+    for (name, _) in std::env::vars().filter(|(name, _)| {
+        ["OPENACT_", "OTEL_", "TRACE"].iter().any(|own| name.starts_with(own))
+            || name == "GITHUB_TOKEN"
+            || name == "RUST_LOG"
+    }) {
         command.env_remove(name);
     }
     command.env("OPENACT_HOME", home).env("NO_COLOR", "1").stdin(Stdio::null());

@@ -142,7 +142,11 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> Result<Linker<CallState>> {
 /// Asks a component for its manifest, with nothing granted.
 pub(crate) async fn describe(engine: &Engine, pre: &ConnectorPre<CallState>) -> Result<types::Manifest> {
     let grants = Arc::new(Grants::none());
-    let state = CallState::new(engine, Traffic::new(grants, limits::DESCRIBE, false, CallTrace::new(None, None, false)), None);
+    let state = CallState::new(
+        engine,
+        Traffic::new(grants, limits::DESCRIBE, false, CallTrace::new(None, None, false)),
+        None,
+    );
     let (answer, _) = enter(engine, pre, state, Ask::Describe).await;
     match answer? {
         Answer::Manifest(manifest) => Ok(manifest),

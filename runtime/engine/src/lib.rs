@@ -27,8 +27,8 @@ use openact_core::{
     limits::{self, CallLimits},
     manifest::{ComponentDigest, Manifest},
     run::{HostCall, RunId, Usage},
-    trace::TraceContext,
     seeds::{Listed, SeedList},
+    trace::TraceContext,
 };
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
