@@ -42,9 +42,7 @@ struct Row {
 
 /// `text` gets into each guest's memory with the action.
 fn rows(text: &str) -> Vec<Row> {
-    let at = |port: u16, (user, password): Login| {
-        json!({"host": "127.0.0.1", "port": port, "user": user, "password": password, "tls": "disable"})
-    };
+    let at = |port: u16, (user, password): Login| json!({"host": "127.0.0.1", "port": port, "user": user, "password": password, "tls": "disable"});
     let with = |mut connection: Value, more: Value| {
         connection.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         connection

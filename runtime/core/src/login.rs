@@ -150,8 +150,9 @@ impl Echo {
         let mut seen = Zeroizing::new(Vec::with_capacity(self.tail.len() + arrived.len()));
         seen.extend_from_slice(&self.tail);
         seen.extend_from_slice(arrived);
-        let is_seen =
-            |needle: &Zeroizing<Vec<u8>>| seen.windows(needle.len()).any(|window| window == needle.as_slice());
+        let is_seen = |needle: &Zeroizing<Vec<u8>>| {
+            seen.windows(needle.len()).any(|window| window == needle.as_slice())
+        };
         let found = self.needles.iter().any(is_seen);
         let kept = seen.len().saturating_sub(longest - 1);
         self.tail = Zeroizing::new(seen.split_off(kept));

@@ -55,7 +55,8 @@ impl Lists {
             _ => match self.look_up(&service, seeds.name()).await {
                 Ok((found, ttl)) => Answer { found: Ok(Arc::new(found)), until: now + fresh(ttl) },
                 Err(error) => {
-                    let why = if error.is_no_records_found() { "there are none".into() } else { error.to_string() };
+                    let why =
+                        if error.is_no_records_found() { "there are none".into() } else { error.to_string() };
                     Answer { found: Err(why), until: Instant::now() + SEEDS_FAILED }
                 }
             },

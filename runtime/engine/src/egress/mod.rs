@@ -50,13 +50,13 @@ use url::Url;
 pub(crate) use body::Body;
 use client::ClientFor;
 use client::HttpClients;
-pub(crate) use listed::Lists;
 pub(crate) use credential::Masks;
 use credential::{Applied, BoundCredential};
+pub(crate) use listed::Lists;
 pub use rate::Limiter;
 pub use resolve::Resolve;
-pub use trace::TraceOf;
 pub(crate) use resolve::SystemResolver;
+pub use trace::TraceOf;
 
 use crate::{error::http_client, instance::limit_error};
 

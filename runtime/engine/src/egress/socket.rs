@@ -16,16 +16,16 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use openact_core::{
     Error, ErrorCode, Result,
     limits::{
-        CONNECT_ATTEMPT_DELAY, SOCKET_GRACE_MAX, SOCKET_HEARD_BYTES_MAX, SOCKET_HOST_BYTES_MAX, SOCKET_READ_BYTES_MAX,
-        SOCKET_READ_BYTES_MIN, SOCKETS_PER_CALL_MAX,
+        CONNECT_ATTEMPT_DELAY, SOCKET_GRACE_MAX, SOCKET_HEARD_BYTES_MAX, SOCKET_HOST_BYTES_MAX,
+        SOCKET_READ_BYTES_MAX, SOCKET_READ_BYTES_MIN, SOCKETS_PER_CALL_MAX,
     },
     login::{Echo, Frame, Heard},
     policy::Origin,
 };
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
