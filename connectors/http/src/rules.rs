@@ -9,10 +9,8 @@ pub(crate) const PATH: &str = r"^(?!//|@)([^{\\#\x00-\x1f\x7f]|\{\+?[A-Za-z0-9_.
 
 /// What a method does to the other system (RFC 9110 section 9.2): of others it is not known.
 pub(crate) fn effects() -> Value {
-    let (read, write) = (
-        json!({"effect": "read", "idempotent": true}),
-        json!({"effect": "write", "idempotent": true}),
-    );
+    let (read, write) =
+        (json!({"effect": "read", "idempotent": true}), json!({"effect": "write", "idempotent": true}));
     let destructive = json!({"effect": "destructive", "idempotent": true});
     json!({"GET": read, "HEAD": read, "OPTIONS": read, "PUT": write, "DELETE": destructive})
 }
