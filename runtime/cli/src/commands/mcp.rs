@@ -28,7 +28,9 @@ pub(crate) async fn mcp(app: &App, args: args::Mcp) -> Result<Output> {
         timeout: args.timeout_secs.map(Duration::from_secs),
         ..McpSettings::new(Some(caller))
     };
-    let stop = async { drop(app::interrupted().await) };
+    let stop = async {
+        app::interrupted().await;
+    };
     serve_stdio(openact.clone(), settings, stop).await?;
     Ok(Output::Nothing)
 }
