@@ -285,7 +285,7 @@ async fn m5_a_failure_is_a_result_that_says_why_and_has_its_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn m3_m6_the_tools_are_the_actions_and_nothing_that_manages() {
+async fn m6_the_tools_are_the_actions_and_nothing_that_manages() {
     let upstream = upstream().await;
     let mut config = config(&upstream);
     let actions = &mut config["connectors"]["http"]["actions"];
