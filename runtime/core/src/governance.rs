@@ -41,6 +41,12 @@ impl FromStr for Pattern {
 
     fn from_str(text: &str) -> Result<Self> {
         let inner = |part: &str| !part.contains('*') && part.len() > 1;
+        let is_name = |text: &str| {
+            let parts = text
+                .split_once('.')
+                .filter(|(connector, action)| !connector.is_empty() && !action.is_empty());
+            parts.is_some() && !text.contains(|c: char| c == '*' || c.is_whitespace())
+        };
         let pattern = match (text.strip_prefix('*'), text.strip_suffix('*')) {
             (Some(""), _) => Some(Self::Any),
             (Some(suffix), None) if inner(suffix) && suffix.starts_with('.') => {
@@ -49,9 +55,7 @@ impl FromStr for Pattern {
             (None, Some(prefix)) if inner(prefix) && prefix.ends_with('.') => {
                 Some(Self::Prefix(prefix.to_owned()))
             }
-            (None, None) if text.contains('.') && !text.contains(|c: char| c == '*' || c.is_whitespace()) => {
-                Some(Self::Exact(text.to_owned()))
-            }
+            (None, None) if is_name(text) => Some(Self::Exact(text.to_owned())),
             _ => None,
         };
         pattern.ok_or_else(|| {
