@@ -1,7 +1,7 @@
 //! The fuzz target `replies`: whatever a database answers, its connector ends with a result or a typed failure.
 //!
 //! The connectors are called natively, so that a panic or an endless loop is seen where it happens; their host is a
-//! [`Replies`]. A case is two letters and the bytes that the server answers: what is called (a row of [`calls`]), and how many
+//! [`Replies`]. A case is two letters and the bytes that the server answers: what is called (a row of `calls`), and how many
 //! bytes arrive at a time (`0` to `9` for so many, `.` for all there are).
 //!
 //! Invariant: what is called depends on the case alone.

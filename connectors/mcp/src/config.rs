@@ -13,7 +13,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connection {
-    /// The server's endpoint for Streamable HTTP, such as https://mcp.example.com/mcp.
+    /// The server's endpoint for Streamable HTTP, such as `https://mcp.example.com/mcp`.
     #[schemars(url, extend("x-aliases" = ["base_url", "endpoint"]))]
     pub url: String,
     /// Names and values that every request has. Secrets belong under authorization.

@@ -236,7 +236,7 @@ pub(crate) struct Serve {
     /// A private address that connections may reach: 10.1.0.0/16, 10.1.2.3:8080, db.internal:5432
     #[arg(long, value_name = "RULE")]
     pub(crate) allow_private: Vec<PrivateRule>,
-    /// A web page's origin that may call from a browser: https://app.example.com
+    /// A web page's origin that may call from a browser, scheme and host
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) cors_origin: Vec<String>,
     /// A name of this server in requests (Host), besides localhost

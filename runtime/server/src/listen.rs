@@ -26,7 +26,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-/// What [`serve`] listens on.
+/// What [`crate::serve`] listens on.
 pub struct Listener(TcpListener);
 
 impl Listener {
