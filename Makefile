@@ -9,6 +9,9 @@ DENY_VERSION := 0.20.2
 # Guests are workspaces of their own: see Cargo.toml, `exclude`.
 GUESTS := connectors tests/guests
 WASM := --target wasm32-wasip2
+# The tests link connectors natively, as crates of this workspace. Where both workspaces are told one target folder, cargo takes
+# the connectors of the one for those of the other.
+APART := $(if $(CARGO_TARGET_DIR),--target-dir $(CARGO_TARGET_DIR)/connectors)
 
 # What is fuzzed, how long each, and where: the build has counters in it, and new inputs are kept for the next time.
 FUZZ_TARGETS := config guest headers manifest replies template url
@@ -31,7 +34,7 @@ demo: setup ## a tour with nothing configured and no network: an allowed call, a
 
 # The connectors' own tests run natively, against a fake host; then everything else, with real sandboxes.
 test: servers ## every test, the documentation's examples included
-	cargo test --locked --workspace --manifest-path connectors/Cargo.toml
+	cargo test --locked --workspace --manifest-path connectors/Cargo.toml $(APART)
 	cargo test --locked --workspace
 	@sh .ci/servers skipped
 
@@ -59,12 +62,12 @@ fmt: ## formatting, checked (to apply it: cargo fmt)
 
 clippy: setup ## clippy, warnings denied
 	cargo clippy --locked --workspace --features openact-tests/bench --all-targets -- -D warnings
-	cargo clippy --locked --workspace --all-targets --manifest-path connectors/Cargo.toml -- -D warnings
+	cargo clippy --locked --workspace --all-targets --manifest-path connectors/Cargo.toml $(APART) -- -D warnings
 	cd tests/guests && cargo clippy --locked --workspace $(WASM) -- -D warnings
 
 doc: setup ## the API documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --manifest-path connectors/Cargo.toml
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --manifest-path connectors/Cargo.toml $(APART)
 
 deny: ## duplicate versions, licences and sources of dependencies
 	@cargo deny --version >/dev/null 2>&1 || { \
