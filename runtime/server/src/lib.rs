@@ -115,12 +115,6 @@ pub async fn serve(
     Ok(())
 }
 
-/// Whether callers can be told apart: there is a token that is valid, or an issuer of tokens.
-pub async fn knows_callers(openact: &OpenAct, settings: &ServerSettings) -> Result<bool> {
-    let _ = settings;
-    openact.wants_tokens().await
-}
-
 fn doors(slot: Slot, settings: ServerSettings) -> Doors {
     Doors(Arc::new(Inner { slot, settings, meters: meter::Meters::default(), mcp: OnceLock::new() }))
 }

@@ -33,7 +33,7 @@ pub(crate) async fn serve(app: &App, args: args::Serve) -> Result<Output> {
     say(app, &greeting(&address.to_string(), &args, &settings, is_loopback));
     let opening = async {
         let openact = open(app, &args, &slot).await?;
-        refuse_open_door(&openact, &settings, is_loopback).await?;
+        refuse_open_door(&openact, is_loopback).await?;
         refuse_missing_key(&openact).await?;
         slot.fill(openact);
         say(app, "ready");
@@ -128,8 +128,8 @@ fn builder(app: &App, args: &args::Serve) -> Result<Builder> {
 }
 
 /// A server that others can reach and that knows nobody would be everybody's.
-async fn refuse_open_door(openact: &OpenAct, settings: &ServerSettings, is_loopback: bool) -> Result<()> {
-    if is_loopback || openact_server::knows_callers(openact, settings).await? {
+async fn refuse_open_door(openact: &OpenAct, is_loopback: bool) -> Result<()> {
+    if is_loopback || openact.wants_tokens().await? {
         return Ok(());
     }
     Err(Error::invalid_config(
