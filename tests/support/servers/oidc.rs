@@ -5,9 +5,8 @@
 use std::{process::Command, sync::OnceLock};
 
 use super::{
-    brought, needed, own,
+    brought, needed, node_bin, own,
     process::{Process, answers},
-    python_bin,
 };
 
 /// A running provider.
@@ -44,7 +43,7 @@ pub fn oidc() -> &'static Oidc {
             "oidc-provider",
             |start| {
                 let node_packages = needed(brought().join("node/node_modules"));
-                let mut command = Command::new(needed(python_bin().with_file_name("node")));
+                let mut command = Command::new(node_bin());
                 command
                     .arg(own("op.mjs"))
                     .arg(node_packages.parent().unwrap())
