@@ -171,9 +171,10 @@ struct Server {
 impl Server {
     fn start(command: impl Fn(SocketAddr) -> Command, path: &str) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        // Making the first one builds the program.
+        let mut command = command(address);
         let started = Instant::now();
-        let child =
-            command(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut server = Self { child, ready_after: 0.0 };
         while !answers(address, path) {
             ensure!(server.child.try_wait()?.is_none(), "the server ended before it was ready");
