@@ -37,7 +37,7 @@ use crate::{
 };
 
 pub(crate) use chain::{ChainKey, Head};
-pub(crate) use database::{Restore, claimed_head, enter_restore, enter_rollback, not_whole};
+pub(crate) use database::{Entered, Restore, claimed_head, enter_restore, enter_rollback, not_whole};
 pub use runs::AuditRuns;
 pub use verify::{AuditReport, BrokenAt};
 

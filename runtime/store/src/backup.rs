@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Invariants: a file has its name only once it was verified and is on the disk, and a copy never takes the name of
-//! another file; a database that is replaced is kept; who is stopped anywhere leaves the old or the new one, whole.
+//! another file; a database that is replaced is kept; who is stopped anywhere leaves the old or the new one, whole; a restore
+//! makes no token valid that was not valid before it.
 
 use std::{
     ffi::OsString,
@@ -24,11 +25,13 @@ use sqlx::{
 };
 
 use crate::{
-    AuditReport, Author, KeySource, Store, StoreUrl, audit,
+    ApiToken, AuditReport, Author, KeySource, Store, StoreUrl,
+    audit::{self, Entered},
     connectors::to_digest,
     failure,
     migrate::{self, MIGRATIONS, SchemaState},
     open,
+    tokens::{end_unshared, tokens_of},
 };
 
 /// What a verified copy holds.
@@ -60,6 +63,8 @@ pub struct RestoreReport {
     pub replaced: Option<PathBuf>,
     /// Migrations that it lacks, being of an older OpenAct.
     pub missing: Vec<String>,
+    /// Names of the tokens that are over, since the copy and the database that was there do not both have them.
+    pub ended_tokens: Vec<String>,
 }
 
 impl Store {
@@ -108,14 +113,22 @@ impl Store {
         let draft = Draft::beside(database)?;
         let digest = read_copy(from, database, &draft)?;
         let (rows, missing) = verify_ours(&draft, &from.display().to_string()).await?;
-        let (mut audit, mut logged) = (None, false);
-        if missing.is_empty() {
-            let replaced = if is_there { head_of(database).await } else { None };
-            let restore = audit::Restore { from, digest, replaced };
-            (audit, logged) = audit::enter_restore(&draft.0, key, author, restore).await?;
-            if fs::metadata(with_suffix(&draft.0, "-wal")).is_ok_and(|log| log.len() > 0) {
-                return Err(audit::not_whole(&database.display().to_string()));
+        let (head, tokens) = if is_there { known_of(database).await } else { Default::default() };
+        let Entered { audit, logged, ended } = match missing.is_empty() {
+            true => {
+                let restore = audit::Restore { from, digest, replaced: head, tokens: &tokens };
+                audit::enter_restore(&draft.0, key, author, restore).await?
             }
+            false => {
+                let place = database.display().to_string();
+                let mut copy = connect(&draft.0, &place).await?;
+                let ended = end_unshared(&mut copy, &place, &tokens).await?;
+                close(copy, &place).await?;
+                Entered { audit: None, logged: false, ended }
+            }
+        };
+        if fs::metadata(with_suffix(&draft.0, "-wal")).is_ok_and(|log| log.len() > 0) {
+            return Err(audit::not_whole(&database.display().to_string()));
         }
         draft.sync()?;
         let replaced = if is_there { Some(replace(&draft, database).await?) } else { None };
@@ -124,7 +137,8 @@ impl Store {
             fs::rename(&draft.0, database).map_err(|error| unwritable(database, &error))?;
         }
         sync_folder(database)?;
-        Ok(RestoreReport { file: database.to_owned(), rows, audit, logged, replaced, missing })
+        let ended_tokens = ended.into_iter().map(|(_, token)| token.name).collect();
+        Ok(RestoreReport { file: database.to_owned(), rows, audit, logged, replaced, missing, ended_tokens })
     }
 }
 
@@ -302,12 +316,14 @@ async fn verify_ours(draft: &Draft, place: &str) -> Result<(Vec<(String, u64)>, 
     Ok((rows, missing))
 }
 
-/// The head of the log of a database that is to be replaced, if it is sound enough to say.
-async fn head_of(database: &Path) -> Option<String> {
-    let mut old = connect(database, "").await.ok()?;
-    let head = audit::claimed_head(&mut old).await;
-    old.close().await.ok()?;
-    head
+/// The head of the log of a database that is to be replaced, and its tokens, if it is sound enough to say.
+async fn known_of(database: &Path) -> (Option<String>, Vec<ApiToken>) {
+    let Ok(mut old) = connect(database, "").await else { return Default::default() };
+    let known = (audit::claimed_head(&mut old).await, tokens_of(&mut old).await);
+    match old.close().await {
+        Ok(()) => known,
+        Err(_) => Default::default(),
+    }
 }
 
 /// Takes the bytes of the file `from`; gives their digest.

@@ -80,6 +80,15 @@ pub struct KeyVersion {
     pub history: u64,
     /// Values of connectors sealed with it.
     pub state_values: u64,
+    /// Outcomes of runs that somebody comes back for, sealed with it.
+    pub outcomes: u64,
+}
+
+impl KeyVersion {
+    /// Records of every kind that are sealed with it.
+    pub fn records(&self) -> u64 {
+        self.secrets + self.credentials + self.history + self.state_values + self.outcomes
+    }
 }
 
 /// See [`KeyVersion`].
@@ -113,14 +122,16 @@ impl Store {
                 credentials: 0,
                 history: 0,
                 state_values: 0,
+                outcomes: 0,
             });
         }
         for (index, LiveVersion { version, id }) in live.into_iter().enumerate() {
-            let counts: (i64, i64, i64, i64) = sqlx::query_as(
+            let counts: (i64, i64, i64, i64, i64) = sqlx::query_as(
                 "SELECT (SELECT count(*) FROM secrets WHERE key_version = ?1),
                         (SELECT count(*) FROM auth_connections WHERE key_version = ?1),
                         (SELECT count(*) FROM auth_connection_history WHERE key_version = ?1),
-                        (SELECT count(*) FROM connector_state WHERE key_version = ?1)",
+                        (SELECT count(*) FROM connector_state WHERE key_version = ?1),
+                        (SELECT count(*) FROM run_results WHERE key_version = ?1)",
             )
             .bind(version)
             .fetch_one(&mut *tx)
@@ -135,6 +146,7 @@ impl Store {
                 credentials: counts.1.unsigned_abs(),
                 history: counts.2.unsigned_abs(),
                 state_values: counts.3.unsigned_abs(),
+                outcomes: counts.4.unsigned_abs(),
             });
         }
         versions.sort_by_key(|key| std::cmp::Reverse(key.version));
@@ -144,6 +156,13 @@ impl Store {
             KeySource::File(path) => KeyOrigin::File(path.clone()),
         };
         Ok(KeyStatus { origin, versions })
+    }
+
+    /// The id of a key that records may be sealed with and this process does not have. Reads no record.
+    pub async fn missing_key_id(&self) -> Result<Option<String>> {
+        let ring = self.0.keys.reload()?;
+        let live = self.live_versions(&self.0.readers).await?;
+        Ok(live.into_iter().map(|live| live.id).find(|id| ring.find(id).is_none()))
     }
 
     /// What to seal with. The first time, ties the database to the newest key of the process.

@@ -103,19 +103,8 @@ impl Store {
             return Err(Error::limit_exceeded(format!("there are {count} tokens already"))
                 .hint("revoke those that nobody uses: openact token list, openact token revoke"));
         }
-        self.audit_token(&mut tx, "token.create", &token).await?;
-        let inserted = sqlx::query(
-            "INSERT INTO api_tokens (id, name, secret_digest, scope_json, created_at, expires_at)
-             VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&token.id)
-        .bind(&token.name)
-        .bind(&token.digest)
-        .bind(json_text(&token.scope)?)
-        .bind(time_text(token.created_at))
-        .bind(token.expires_at.map(time_text))
-        .execute(&mut *tx)
-        .await;
+        self.audit_token(&mut tx, "token.create", None, Some(&token)).await?;
+        let inserted = token.insert("INSERT")?.build().execute(&mut *tx).await;
         failure::explain_constraint(inserted, &self.0.place, "write a token", |code, _| match code {
             failure::code::CONSTRAINT_UNIQUE => Some(
                 Error::conflict(format!("there is a token '{name}' already"))
@@ -150,7 +139,7 @@ impl Store {
             query.build_query_as().fetch_optional(&mut *tx).await.map_err(self.failed(READ))?;
         let Some(row) = row else { return Ok(None) };
         let token = row.token()?;
-        self.audit_token(&mut tx, "token.revoke", &token).await?;
+        self.audit_token(&mut tx, "token.revoke", Some(&token), None).await?;
         sqlx::query("DELETE FROM api_tokens WHERE id = ?")
             .bind(&token.id)
             .execute(&mut *tx)
@@ -191,6 +180,17 @@ impl Store {
 }
 
 impl ApiToken {
+    /// The statement that adds its row; `insert` says what is done where its name is taken.
+    fn insert(&self, insert: &'static str) -> Result<QueryBuilder<Sqlite>> {
+        let mut query = QueryBuilder::new(insert);
+        query.push(" INTO api_tokens (id, name, secret_digest, scope_json, created_at, expires_at) VALUES (");
+        let mut values = query.separated(", ");
+        values.push_bind(self.id.clone()).push_bind(self.name.clone()).push_bind(self.digest.clone());
+        values.push_bind(json_text(&self.scope)?).push_bind(time_text(self.created_at));
+        values.push_bind(self.expires_at.map(time_text)).push_unseparated(")");
+        Ok(query)
+    }
+
     /// The digest says nothing of a secret that nobody can guess, and a row in which it was exchanged is found.
     pub(crate) fn as_logged(&self) -> serde_json::Value {
         serde_json::json!({
@@ -198,6 +198,59 @@ impl ApiToken {
             "created_at": time_text(self.created_at), "expires_at": self.expires_at.map(time_text),
         })
     }
+}
+
+/// Those of a database that nobody vouches for: none if it cannot be read.
+pub(crate) async fn tokens_of(connection: &mut SqliteConnection) -> Vec<ApiToken> {
+    let rows: Vec<TokenRow> = sqlx::query_as(COLUMNS).fetch_all(connection).await.unwrap_or_default();
+    rows.into_iter().filter_map(|row| row.token().ok()).collect()
+}
+
+/// A token that is over by a restore: what it was in the copy, and what it is.
+pub(crate) type Ended = (Option<ApiToken>, ApiToken);
+
+/// Makes the tokens of a copy fit to replace a database with those of `replaced`. One is valid afterwards if both have it, as
+/// it is. One that a single one of them has may have been revoked since the copy was made, or been made by whoever is the
+/// reason for restoring: it is there, and over, so that doors which wanted tokens go on wanting them.
+pub(crate) async fn end_unshared(
+    copy: &mut SqliteConnection,
+    place: &str,
+    replaced: &[ApiToken],
+) -> Result<Vec<Ended>> {
+    let failed = |error| failure::explain(place, "end tokens", error);
+    let has_tokens: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'api_tokens')")
+            .fetch_one(&mut *copy)
+            .await
+            .map_err(failed)?;
+    if !has_tokens {
+        return Ok(Vec::new());
+    }
+    let (now, mut ended) = (Timestamp::now(), Vec::new());
+    let own = tokens_of(copy).await;
+    let is_in = |token: &ApiToken, others: &[ApiToken]| {
+        others.iter().any(|other| other.id == token.id && other.as_logged() == token.as_logged())
+    };
+    for token in own.iter().filter(|token| !token.is_over(now) && !is_in(token, replaced)) {
+        let over = ApiToken { expires_at: Some(now), ..token.clone() };
+        sqlx::query("UPDATE api_tokens SET expires_at = ? WHERE id = ?")
+            .bind(time_text(now))
+            .bind(&over.id)
+            .execute(&mut *copy)
+            .await
+            .map_err(failed)?;
+        ended.push((Some(token.clone()), over));
+    }
+    for token in replaced.iter().filter(|token| own.iter().all(|own| own.id != token.id)) {
+        let end = token.expires_at.filter(|end| *end < now).unwrap_or(now);
+        let over = ApiToken { expires_at: Some(end), ..token.clone() };
+        // Whose name is taken by another one need not be there.
+        let inserted = over.insert("INSERT OR IGNORE")?.build().execute(&mut *copy).await.map_err(failed)?;
+        if inserted.rows_affected() > 0 {
+            ended.push((None, over));
+        }
+    }
+    Ok(ended)
 }
 
 pub(crate) fn object_of(id: &str) -> String {

@@ -29,6 +29,13 @@ pub(crate) async fn restore(app: &App, args: Restore) -> Result<Output> {
     if !report.missing.is_empty() {
         lines.push_str("it is of an older OpenAct; run: openact migrate\n");
     }
+    if !report.ended_tokens.is_empty() {
+        lines.push_str(&format!(
+            "tokens that are over, as they may have been revoked since the copy was made: {}; revoke them, and make new \
+             ones: openact token create\n",
+            report.ended_tokens.join(", ")
+        ));
+    }
     lines.push_str(&audited(&report.audit));
     if !report.logged {
         lines.push_str("its audit log has no entry of this: it could not be written\n");
@@ -38,6 +45,7 @@ pub(crate) async fn restore(app: &App, args: Restore) -> Result<Output> {
         json!({
             "file": report.file, "rows": rows(&report.rows), "replaced": report.replaced, "logged": report.logged,
             "missing": report.missing, "audit": to_json(&report.audit),
+            "ended_tokens": report.ended_tokens,
         }),
     ))
 }

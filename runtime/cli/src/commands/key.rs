@@ -60,8 +60,9 @@ fn line(key: &KeyVersion) -> String {
     let state = if key.state == KeyState::Current { "in use" } else { "being rotated away" };
     let missing = if key.available { "" } else { "; this process does not have it" };
     format!(
-        "{name}: {state}; seals {} secrets, {} credentials, {} changes of credentials, {} values of connectors{missing}\n",
-        key.secrets, key.credentials, key.history, key.state_values
+        "{name}: {state}; seals {} secrets, {} credentials, {} changes of credentials, {} values of connectors, {} outcomes \
+         of runs{missing}\n",
+        key.secrets, key.credentials, key.history, key.state_values, key.outcomes
     )
 }
 
@@ -80,6 +81,7 @@ fn to_json(key: &KeyVersion) -> Value {
             "credentials": key.credentials,
             "history": key.history,
             "state_values": key.state_values,
+            "outcomes": key.outcomes,
         },
     })
 }

@@ -6,7 +6,7 @@
 //! | `secret.set` `secret.delete` | `secret/NAME` | a keyed hash |
 //! | `connector.install` `connector.remove` | `connector/NAME` | version, grants, digests of component and manifest |
 //! | `credential.create` `.update` `.delete` | TRN | keyed hashes, scope, expiry |
-//! | `token.create` `token.revoke` | `token/ID` | name, scope, expiry, digest of the secret |
+//! | `token.create` `token.revoke` `token.end` (by a restore) | `token/ID` | name, scope, expiry, digest of the secret |
 //! | `audit.begin`, then `connection.found` `secret.found` … | `audit`, as above | what was there before the log began |
 //! | `key.rotate` `key.rotated` `key.drop_old` | `key/VERSION` | versions |
 //! | `database.restore` | `database` | the head of the log that was replaced; the copy, its digest, what its log was |
@@ -171,17 +171,18 @@ impl Store {
         self.audit(tx, NewEntry { tenant: None, operation, object, before, after }).await
     }
 
-    /// An entry for a token that is about to be made, or revoked.
+    /// An entry for a token that is made, revoked or ended.
     pub(crate) async fn audit_token(
         &self,
         tx: &mut SqliteConnection,
         operation: &'static str,
-        token: &ApiToken,
+        before: Option<&ApiToken>,
+        after: Option<&ApiToken>,
     ) -> Result<()> {
-        let is = Some(token.as_logged().to_string());
-        let (before, after) = if operation == "token.revoke" { (is, None) } else { (None, is) };
-        self.audit(tx, NewEntry { tenant: None, operation, object: object_of(&token.id), before, after })
-            .await
+        let Some(token) = after.or(before) else { return Ok(()) };
+        let object = object_of(&token.id);
+        let [before, after] = [before, after].map(|side| side.map(|token| token.as_logged().to_string()));
+        self.audit(tx, NewEntry { tenant: None, operation, object, before, after }).await
     }
 
     /// An entry for the master key.

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
 use super::{AuditReport, Author, Head, NewEntry};
-use crate::{KeySource, RunWrites, Store, StoreUrl};
+use crate::{
+    ApiToken, KeySource, RunWrites, Store, StoreUrl,
+    tokens::{Ended, end_unshared},
+};
 
 /// What an entry says of a restore.
 pub(crate) struct Restore<'a> {
@@ -19,6 +22,18 @@ pub(crate) struct Restore<'a> {
     pub(crate) digest: String,
     /// The head of the log of the database that is replaced, if it could be read.
     pub(crate) replaced: Option<String>,
+    /// Its tokens.
+    pub(crate) tokens: &'a [ApiToken],
+}
+
+/// What was entered of a restore.
+pub(crate) struct Entered {
+    /// What verifying the log found; none without its key.
+    pub(crate) audit: Option<AuditReport>,
+    /// Whether there is an entry.
+    pub(crate) logged: bool,
+    /// Tokens that are over by it.
+    pub(crate) ended: Vec<Ended>,
 }
 
 impl Store {
@@ -40,20 +55,40 @@ impl Store {
         self.audit_database(&mut tx, operation, before, after).await?;
         self.commit(tx).await
     }
+
+    /// Ends tokens of a copy, with an entry of the restore and of each of them if there is something to enter.
+    async fn restored(
+        &self,
+        entry: Option<(Option<Value>, Value)>,
+        tokens: &[ApiToken],
+    ) -> Result<Vec<Ended>> {
+        let is_logged = entry.is_some();
+        let mut tx = if is_logged { self.begin_change().await? } else { self.begin().await? };
+        if let Some((before, after)) = entry {
+            self.audit_database(&mut tx, "database.restore", before, after).await?;
+        }
+        let ended = end_unshared(&mut tx, &self.0.place, tokens).await?;
+        for (before, after) in ended.iter().filter(|_| is_logged) {
+            self.audit_token(&mut tx, "token.end", before.as_ref(), Some(after)).await?;
+        }
+        self.commit(tx).await?;
+        Ok(ended)
+    }
 }
 
-/// Verifies the log of a copy that is about to become a database, and enters that. None without the key; whether there is
-/// an entry. A log that is sound gets it or this fails; that of a broken one is no reason not to have the copy.
+/// Verifies the log of a copy that is about to become a database, and enters that there. A log that is sound gets its entry or
+/// this fails; that of a broken one is no reason not to have the copy. Tokens are ended in any case.
 pub(crate) async fn enter_restore(
     copy: &Path,
     key: KeySource,
     author: Author,
     restore: Restore<'_>,
-) -> Result<(Option<AuditReport>, bool)> {
+) -> Result<Entered> {
     let store = Store::open(&StoreUrl::file(copy), key, RunWrites::BeforeAnswer).await?.acting_as(author);
     let report = store.verify_audit().await.ok();
-    let entered = match &report {
-        None => Ok(false),
+    let tokens = restore.tokens;
+    let logged = match &report {
+        None => Ok(None),
         Some(report) => {
             let wrong = report.error().map(|error| error.message.clone());
             let before = restore.replaced.map(|head| json!({ "head": head }));
@@ -61,15 +96,20 @@ pub(crate) async fn enter_restore(
                 "backup": restore.from.display().to_string(), "digest": restore.digest,
                 "entries": report.entries, "head": report.head, "verified": wrong.is_none(), "wrong": wrong,
             });
-            match store.enter("database.restore", before, after).await {
-                Err(_) if report.broken.is_some() => Ok(false),
-                entered => entered.map(|()| true),
+            match store.restored(Some((before, after)), tokens).await {
+                Err(_) if report.broken.is_some() => Ok(None),
+                ended => ended.map(Some),
             }
         }
     };
+    let entered = match logged {
+        Ok(Some(ended)) => Ok((true, ended)),
+        Ok(None) => store.restored(None, tokens).await.map(|ended| (false, ended)),
+        Err(error) => Err(error),
+    };
     let closed = store.close().await;
-    let entered = entered?;
-    closed.map(|()| (report, entered))
+    let (logged, ended) = entered?;
+    closed.map(|()| Entered { audit: report, logged, ended })
 }
 
 /// Enters into the copy of a database that this one is no more.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use openact_core::{Error, ErrorCode, Tenant, secret::ExposeSecret};
+use openact_core::{Error, ErrorCode, Tenant, Timestamp, scope::TokenScope, secret::ExposeSecret};
 use openact_store::{Author, ChangeSet, ConnectionFilter, copy_database};
 
 use crate::*;
@@ -332,4 +332,66 @@ impl Place {
         fs::write(self.path(), b"").unwrap();
         self.sql(statements).await.unwrap();
     }
+}
+
+/// Names of the tokens, those that are over with a `-`.
+async fn tokens(store: &Store) -> Vec<String> {
+    let now = Timestamp::now();
+    let shown = |token: openact_store::ApiToken| match token.is_over(now) {
+        true => format!("-{}", token.name),
+        false => token.name,
+    };
+    store.list_tokens().await.unwrap().into_iter().map(shown).collect()
+}
+
+#[tokio::test]
+async fn m1_a_restore_makes_no_token_valid_and_opens_no_door() {
+    let (place, (_folder, file)) = (Place::new(), elsewhere());
+    let store = place.open().await;
+    for name in ["kept", "made-anew", "revoked"] {
+        store.create_token(name, TokenScope::default(), None).await.unwrap();
+    }
+    store.backup(&file).await.unwrap();
+    store.revoke_token("revoked").await.unwrap();
+    store.revoke_token("made-anew").await.unwrap();
+    store.create_token("made-anew", TokenScope::default(), None).await.unwrap();
+    store.create_token("since", TokenScope::default(), None).await.unwrap();
+    store.close().await.unwrap();
+    let restore = async |to: &Place, with: u8| {
+        let url = StoreUrl::file(to.path());
+        let report = Store::restore(&url, key(with), Author::default(), &file, true).await.unwrap();
+        let store = to.open().await;
+        let found = (report.ended_tokens, tokens(&store).await, store.verify_audit().await.unwrap());
+        store.close().await.unwrap();
+        found
+    };
+    let (ended, there, audit) = restore(&place, 1).await;
+    assert_eq!(ended, ["made-anew", "revoked", "since"]);
+    assert_eq!(there, ["kept", "-made-anew", "-revoked", "-since"]);
+    assert!(audit.error().is_none(), "{audit:?}");
+
+    // Where nothing is known of revocations, none is valid: on a new disk, over a database that cannot be read, without the
+    // key by which an entry of it could be made.
+    let (new, damaged) = (Place::new(), Place::new());
+    fs::write(damaged.path(), "SQLite format 3\0 and no more").unwrap();
+    for (place, with, logged) in [(&new, 1, true), (&damaged, 1, true), (&Place::new(), 9, false)] {
+        let (ended, there, audit) = restore(place, with).await;
+        assert_eq!(ended, ["kept", "made-anew", "revoked"]);
+        assert_eq!(there, ["-kept", "-made-anew", "-revoked"]);
+        assert_eq!(audit.error().is_none(), logged, "{audit:?}");
+    }
+
+    // Of before the first token: the doors want one still.
+    let (place, (_folder, empty)) = (Place::new(), elsewhere());
+    let store = place.open().await;
+    store.put_secret(&Tenant::default(), "s", &"value".into()).await.unwrap();
+    store.backup(&empty).await.unwrap();
+    store.create_token("first", TokenScope::default(), None).await.unwrap();
+    store.close().await.unwrap();
+    let url = StoreUrl::file(place.path());
+    Store::restore(&url, key(1), Author::default(), &empty, true).await.unwrap();
+    let store = place.open().await;
+    assert_eq!(tokens(&store).await, ["-first"]);
+    assert!(store.verify_audit().await.unwrap().error().is_none());
+    store.close().await.unwrap();
 }
