@@ -3,10 +3,8 @@
 //!
 //! Invariant: nothing here is a secret; `authorization` belongs to the host.
 
-use std::borrow::Cow;
-
 use openact_connector::Json;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::rules;
@@ -90,19 +88,4 @@ pub enum BodyType {
     Base64,
     /// The body is an object of names and values, sent as a form (application/x-www-form-urlencoded).
     Form,
-}
-
-/// What a caller sends: an object of whatever the action's path and templates need, and overrides of its fields.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(transparent)]
-pub struct Input(pub Json);
-
-impl JsonSchema for Input {
-    fn schema_name() -> Cow<'static, str> {
-        "Input".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "object"})
-    }
 }

@@ -36,11 +36,11 @@ pub mod url;
 pub mod variables;
 
 use openact_connector::{
-    Call, Capability, Connector, Failure, Host, Json, Manifest, Operation, Request, UpstreamFailure,
+    Call, Capability, Connector, Failure, Host, Input, Json, Manifest, Operation, Request, UpstreamFailure,
 };
 
 use crate::{
-    config::{Action, Connection, Input},
+    config::{Action, Connection},
     pairs::Pairs,
     variables::Variables,
 };

@@ -42,15 +42,15 @@ macro_rules! schemas {
 
 schemas! {
     /// A document, or a template that is one.
-    Document = {"type": ["object", "string"], "pattern": "^\\{\\{.*\\}\\}$"};
+    Document = {"type": ["object", "string"], "pattern": "^\\{\\{.*\\}\\}$", "x-variables": "{{name}}"};
     /// Several, or a template that is.
-    Documents = {"type": ["array", "string"], "pattern": "^\\{\\{.*\\}\\}$"};
+    Documents = {"type": ["array", "string"], "pattern": "^\\{\\{.*\\}\\}$", "x-variables": "{{name}}"};
     /// Operators or a whole document, stages, or a template that is one of these.
-    Change = {"type": ["object", "array", "string"], "pattern": "^\\{\\{.*\\}\\}$"};
+    Change = {"type": ["object", "array", "string"], "pattern": "^\\{\\{.*\\}\\}$", "x-variables": "{{name}}"};
     /// The name of an index, or its fields.
-    Hint = {"type": ["object", "string"], "minLength": 1};
+    Hint = {"type": ["object", "string"], "minLength": 1, "x-variables": "{{name}}"};
     /// A whole number, or a template that is one.
-    Count = {"type": ["integer", "string"], "minimum": 0, "pattern": "^\\{\\{.*\\}\\}$"};
+    Count = {"type": ["integer", "string"], "minimum": 0, "pattern": "^\\{\\{.*\\}\\}$", "x-variables": "{{name}}"};
     /// The name of a collection, or nothing for the whole database.
     Collection = {"type": "string", "minLength": 1, "maxLength": 255};
     /// The name of a database.
@@ -491,19 +491,4 @@ pub struct ListCollections {
     /// How they are written.
     #[serde(default)]
     pub format: Format,
-}
-
-/// What a caller sends: an object of whatever the action's templates need.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(transparent)]
-pub struct Input(pub Json);
-
-impl JsonSchema for Input {
-    fn schema_name() -> Cow<'static, str> {
-        "Input".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "object"})
-    }
 }

@@ -35,13 +35,13 @@ pub mod wire;
 pub mod writes;
 
 use openact_connector::{
-    Capability, Connector, Effect, Failure, Host, Json, Manifest, Operation, pool::Work,
+    Capability, Connector, Effect, Failure, Host, Input, Json, Manifest, Operation, pool::Work,
 };
 use serde_json::{Value as JsonValue, json};
 
 use crate::{
     actions::{
-        Aggregate, CountDocuments, Delete, Distinct, Find, Input, Insert, ListCollections, RunCommand, Update,
+        Aggregate, CountDocuments, Delete, Distinct, Find, Insert, ListCollections, RunCommand, Update,
     },
     bson::{Builder, Document, Value},
     client::Client,

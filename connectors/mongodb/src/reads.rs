@@ -3,7 +3,7 @@
 //! Invariant: what is sent here may be sent twice.
 
 use openact_connector::{
-    Call, Failure, Host, Json,
+    Call, Failure, Host, Input, Json,
     items::{Items, Limits, TooMany},
     pool::Work,
     variables::Variables,
@@ -11,7 +11,7 @@ use openact_connector::{
 };
 
 use crate::{
-    actions::{Aggregate, Answer, CountDocuments, Distinct, Find, Input, ListCollections},
+    actions::{Aggregate, Answer, CountDocuments, Distinct, Find, ListCollections},
     bson::{Builder, Value, kind},
     client::Client,
     commands::{Clock, Maker, collection, only_reads},

@@ -4,11 +4,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use openact_connector::{Call, Failure, Host, Json, pool::Work, variables::Variables, write::push_int};
+use openact_connector::{Call, Failure, Host, Input, Json, pool::Work, variables::Variables, write::push_int};
 use serde_json::json;
 
 use crate::{
-    actions::{Delete, Input, Insert, RunCommand, Update},
+    actions::{Delete, Insert, RunCommand, Update},
     bson::{Builder, Document, Value, kind},
     client::Client,
     commands::{Clock, Maker, collection, documents},

@@ -416,21 +416,6 @@ pub struct ListTables {
     pub schema: Option<String>,
 }
 
-/// What a caller sends: an object of the values by name, or {args: […]} by position.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(transparent)]
-pub struct Input(pub Json);
-
-impl JsonSchema for Input {
-    fn schema_name() -> Cow<'static, str> {
-        "Input".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "object"})
-    }
-}
-
 /// What a caller of list-tables sends.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -28,7 +28,7 @@ pub mod wire;
 use std::cell::{Cell, RefCell};
 
 use openact_connector::{
-    Call, Capability, Connector, Effect, Failure, Host, Json, Manifest, Operation, Stream, TlsMode,
+    Call, Capability, Connector, Effect, Failure, Host, Input, Json, Manifest, Operation, Stream, TlsMode,
     args::Args,
     pool::{Pool, Work},
     rows::Rows,
@@ -36,9 +36,7 @@ use openact_connector::{
 use serde_json::json;
 
 use crate::{
-    config::{
-        Answer, Connection, Execute, ExecuteInput, Input, ListTables, ListTablesInput, Query, Transaction,
-    },
+    config::{Answer, Connection, Execute, ExecuteInput, ListTables, ListTablesInput, Query, Transaction},
     query::Job,
     session::{CancelKey, Session},
 };

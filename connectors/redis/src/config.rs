@@ -212,11 +212,11 @@ impl JsonSchema for Argument {
 pub struct Action {
     /// A command and its arguments, such as [GET, "{{key}}"].
     #[serde(default)]
-    #[schemars(with = "Vec<Argument>", length(min = 1))]
+    #[schemars(with = "Vec<Argument>", length(min = 1), extend("x-variables" = "[{{name}}]"))]
     pub command: Option<Vec<Json>>,
     /// Several commands, sent together; the result is a list of their answers.
     #[serde(default)]
-    #[schemars(with = "Vec<Vec<Argument>>", length(min = 1))]
+    #[schemars(with = "Vec<Vec<Argument>>", length(min = 1), extend("x-variables" = "[[{{name}}]]"))]
     pub pipeline: Option<Vec<Vec<Json>>>,
     /// Run the pipeline as one transaction (MULTI and EXEC): all of it or nothing, and nothing of others in between.
     #[serde(default)]
@@ -227,11 +227,11 @@ pub struct Action {
     pub script: Option<String>,
     /// KEYS of the script.
     #[serde(default)]
-    #[schemars(with = "Vec<Argument>")]
+    #[schemars(with = "Vec<Argument>", extend("x-variables" = "[{{name}}]"))]
     pub keys: Vec<Json>,
     /// ARGV of the script.
     #[serde(default)]
-    #[schemars(with = "Vec<Argument>")]
+    #[schemars(with = "Vec<Argument>", extend("x-variables" = "[{{name}}]"))]
     pub args: Vec<Json>,
     /// The only commands that may be sent, beside what the connection says.
     #[serde(default)]
@@ -250,15 +250,15 @@ pub struct Scan {
     pub scan: Collection,
     /// The key of a hash, set or zset.
     #[serde(default)]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("x-variables" = "{{name}}"))]
     pub key: Option<String>,
     /// Only names like this, such as user:*.
     #[serde(default, rename = "match")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("x-variables" = "{{name}}"))]
     pub pattern: Option<String>,
     /// Only keys of this type, such as string or hash.
     #[serde(default, rename = "type")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("x-variables" = "{{name}}"))]
     pub kind: Option<String>,
     /// How many the server looks at in one step.
     #[serde(default = "count")]
@@ -270,7 +270,7 @@ pub struct Scan {
     pub limit: Option<u64>,
     /// Where to go on: the cursor of an answer that was stopped.
     #[serde(default)]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("x-variables" = "{{name}}"))]
     pub cursor: Option<String>,
     /// Hand the items to the caller as they arrive, if it takes a stream.
     #[serde(default)]
@@ -294,19 +294,4 @@ pub enum Collection {
     Set,
     /// The members of a sorted set: ZSCAN.
     Zset,
-}
-
-/// What a caller sends: an object of whatever the action's templates need.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(transparent)]
-pub struct Input(pub Json);
-
-impl JsonSchema for Input {
-    fn schema_name() -> Cow<'static, str> {
-        "Input".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "object"})
-    }
 }

@@ -24,7 +24,7 @@ pub mod scan;
 pub mod session;
 
 use openact_connector::{
-    Call, Capability, Connector, Effect, Failure, Host, Json, Manifest, Operation, template::has_template,
+    Call, Capability, Connector, Effect, Failure, Host, Input, Json, Manifest, Operation, template::has_template,
     variables::Variables, write::push_uint,
 };
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ use sha1::{Digest, Sha1};
 
 use crate::{
     client::{Client, Reply},
-    config::{Action, Connection, Input, Scan},
+    config::{Action, Connection, Scan},
     rules::{Arguments, Lists, Name},
 };
 

@@ -4,7 +4,7 @@
 //! a step is handed on whole or not at all, so that the cursor of a result leaves nothing out.
 
 use openact_connector::{
-    Call, Failure, Host, Json,
+    Call, Failure, Host, Input, Json,
     items::{Items, Limits},
     pool::Work,
     template::{Filled, expand_text},
@@ -15,7 +15,7 @@ use openact_connector::{
 use crate::{
     answer::{error_of, push_score, push_text},
     client::{Client, Outcome, Target, announce},
-    config::{Collection, Connection, Input, Scan},
+    config::{Collection, Connection, Scan},
     described,
     resp::{Elements, Token},
     rules::{Arguments, Lists, Name},

@@ -58,6 +58,7 @@ pub use json::Json;
 pub use manifest::{Manifest, Operation};
 pub use sockets::{Endpoint, Socket, TlsMode};
 pub use stream::Stream;
+pub use variables::Input;
 
 /// What `export!` expands to; not for use by hand.
 #[doc(hidden)]

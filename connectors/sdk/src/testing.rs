@@ -243,6 +243,33 @@ impl States for FakeHost {
     }
 }
 
+/// A host with streams of its own. Everything else is a [`FakeHost`]'s.
+trait OverFake: Streams {
+    fn fake(&self) -> &FakeHost;
+}
+
+impl<T: OverFake> Host for T {
+    fn send(&self, request: Request) -> Result<Response, HostError> {
+        self.fake().send(request)
+    }
+
+    fn streams(&self) -> Option<&dyn Streams> {
+        Some(self)
+    }
+
+    fn states(&self) -> Option<&dyn States> {
+        self.fake().states()
+    }
+
+    fn log(&self, level: Level, message: &str, fields: Option<&Json>) {
+        self.fake().log(level, message, fields);
+    }
+
+    fn emit(&self, item: &Json) -> Result<(), HostError> {
+        self.fake().emit(item)
+    }
+}
+
 struct Parts(VecDeque<Result<Vec<u8>, HostError>>);
 
 impl Rest for Parts {

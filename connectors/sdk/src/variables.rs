@@ -4,9 +4,26 @@
 
 use std::{borrow::Cow, cell::OnceCell, collections::BTreeMap};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{Failure, Json, members::member};
+
+/// What a caller sends to an operation of which each action says for itself what it needs: an object.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Input(pub Json);
+
+impl JsonSchema for Input {
+    fn schema_name() -> Cow<'static, str> {
+        "Input".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "object"})
+    }
+}
 
 /// What a caller sent.
 pub struct Variables<'a> {

@@ -11,12 +11,10 @@ use std::{
 
 use serde_json::Value;
 
-use super::FakeHost;
+use super::{FakeHost, OverFake};
 use crate::{
-    Endpoint, Host, HostError, Json, Login, Request, Response, Socket, TlsMode,
-    log::Level,
+    Endpoint, HostError, Login, Socket, TlsMode,
     sockets::{Opened, Streams},
-    state::States,
 };
 
 /// No connector asks further than this. The real host has such a limit, too.
@@ -63,25 +61,9 @@ impl Replies {
     }
 }
 
-impl Host for Replies {
-    fn send(&self, request: Request) -> Result<Response, HostError> {
-        self.fake.send(request)
-    }
-
-    fn streams(&self) -> Option<&dyn Streams> {
-        Some(self)
-    }
-
-    fn states(&self) -> Option<&dyn States> {
-        self.fake.states()
-    }
-
-    fn log(&self, level: Level, message: &str, fields: Option<&Json>) {
-        self.fake.log(level, message, fields);
-    }
-
-    fn emit(&self, item: &Json) -> Result<(), HostError> {
-        self.fake.emit(item)
+impl OverFake for Replies {
+    fn fake(&self) -> &FakeHost {
+        &self.fake
     }
 }
 

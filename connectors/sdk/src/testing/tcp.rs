@@ -12,12 +12,10 @@ use std::{
 
 use serde_json::Value;
 
-use super::FakeHost;
+use super::{FakeHost, OverFake};
 use crate::{
-    Endpoint, Host, HostError, Json, Login, Request, Response, Socket, TlsMode,
-    log::Level,
+    Endpoint, HostError, Login, Socket, TlsMode,
     sockets::{Opened, Streams},
-    state::States,
 };
 
 /// A read that waits for longer has hung.
@@ -67,25 +65,9 @@ impl Default for TcpHost {
     }
 }
 
-impl Host for TcpHost {
-    fn send(&self, request: Request) -> Result<Response, HostError> {
-        self.fake.send(request)
-    }
-
-    fn streams(&self) -> Option<&dyn Streams> {
-        Some(self)
-    }
-
-    fn states(&self) -> Option<&dyn States> {
-        self.fake.states()
-    }
-
-    fn log(&self, level: Level, message: &str, fields: Option<&Json>) {
-        self.fake.log(level, message, fields);
-    }
-
-    fn emit(&self, item: &Json) -> Result<(), HostError> {
-        self.fake.emit(item)
+impl OverFake for TcpHost {
+    fn fake(&self) -> &FakeHost {
+        &self.fake
     }
 }
 
