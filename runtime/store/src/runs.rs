@@ -4,7 +4,7 @@
 //! record_run ─► queue (RUN_QUEUE_MAX; full: the caller waits) ─► one task: up to RUN_GROUP_MAX in one transaction
 //! ```
 //!
-//! Invariant: a record that [`Store::record_run`] took is written. A locked database or a full disk delays it, and the
+//! Invariant: a record that [`Store::record_run`] or [`Store::queue_run`] took is written. A locked database or a full disk delays it, and the
 //! queue then holds the callers back; only [`Store::close`] gives up, after a few attempts, and says how many it lost.
 
 use std::{
@@ -63,36 +63,40 @@ impl Store {
     /// the queue. Recording a run twice is the same as once.
     pub async fn record_run(&self, record: impl Into<Arc<RunRecord>>) -> Result<()> {
         let record = record.into();
-        match &self.0.runs {
-            RunSink::Direct { failures } => {
-                insert(&self.0.writer, &[record], Some(self)).await.map_err(|error| {
-                    failures.fetch_add(1, Ordering::Relaxed);
-                    failure::explain(&self.0.place, RECORD, error)
-                })
-            }
-            RunSink::Grouped { queue, .. } => queue
+        let RunSink { writes, queue, failures, .. } = &self.0.runs;
+        match writes {
+            RunWrites::BeforeAnswer => insert(&self.0.writer, &[record], Some(self)).await.map_err(|error| {
+                failures.fetch_add(1, Ordering::Relaxed);
+                failure::explain(&self.0.place, RECORD, error)
+            }),
+            RunWrites::Grouped => queue
                 .send(Message::Record(record))
                 .await
                 .map_err(|_| Error::store_unavailable("failed to record a run: the store is closed")),
         }
     }
 
+    /// The same for who cannot wait and has nobody to answer: the record is in the queue, with either of [`RunWrites`]. Fails
+    /// if that is full.
+    pub fn queue_run(&self, record: impl Into<Arc<RunRecord>>) -> Result<()> {
+        self.0.runs.queue.try_send(Message::Record(record.into())).map_err(|error| {
+            let why = match error {
+                mpsc::error::TrySendError::Full(_) => "as many as may wait to be written are waiting",
+                mpsc::error::TrySendError::Closed(_) => "the store is closed",
+            };
+            Error::store_unavailable(format!("failed to record a run: {why}"))
+        })
+    }
+
     /// Returns when every record taken so far is in the database.
     pub async fn flush_runs(&self) -> Result<()> {
-        match &self.0.runs {
-            RunSink::Direct { .. } => Ok(()),
-            RunSink::Grouped { queue, hurry, .. } => ask(queue, hurry, Message::Flush).await,
-        }
+        self.0.runs.ask(Message::Flush).await
     }
 
     /// Records that are taken and not written yet, and how often writing failed since the store was opened.
     pub fn run_writes(&self) -> (usize, u64) {
-        match &self.0.runs {
-            RunSink::Direct { failures } => (0, failures.load(Ordering::Relaxed)),
-            RunSink::Grouped { queue, failures, .. } => {
-                (queue.max_capacity() - queue.capacity(), failures.load(Ordering::Relaxed))
-            }
-        }
+        let RunSink { queue, failures, .. } = &self.0.runs;
+        (queue.max_capacity() - queue.capacity(), failures.load(Ordering::Relaxed))
     }
 
     /// The latest runs of `tenant` that `filter` lets through, newest first. With [`RunWrites::Grouped`] the very
@@ -136,16 +140,12 @@ impl Store {
 }
 
 /// Where records go.
-pub(crate) enum RunSink {
-    Direct {
-        failures: AtomicU64,
-    },
-    Grouped {
-        queue: mpsc::Sender<Message>,
-        closing: watch::Sender<bool>,
-        hurry: Arc<Notify>,
-        failures: Arc<AtomicU64>,
-    },
+pub(crate) struct RunSink {
+    writes: RunWrites,
+    queue: mpsc::Sender<Message>,
+    closing: watch::Sender<bool>,
+    hurry: Arc<Notify>,
+    failures: Arc<AtomicU64>,
 }
 
 pub(crate) enum Message {
@@ -156,52 +156,40 @@ pub(crate) enum Message {
 
 impl RunSink {
     pub(crate) fn start(writes: RunWrites, place: &str, writer: &SqlitePool, store: Weak<Inner>) -> Self {
-        match writes {
-            RunWrites::BeforeAnswer => Self::Direct { failures: AtomicU64::new(0) },
-            RunWrites::Grouped => {
-                let (queue, inbox) = mpsc::channel(RUN_QUEUE_MAX);
-                let (closing, is_closing) = watch::channel(false);
-                let hurry = Arc::new(Notify::new());
-                let failures = Arc::new(AtomicU64::new(0));
-                let writer = GroupWriter {
-                    place: place.to_owned(),
-                    pool: writer.clone(),
-                    store,
-                    inbox,
-                    is_closing,
-                    hurry: hurry.clone(),
-                    failures: failures.clone(),
-                    group: Vec::new(),
-                };
-                tokio::spawn(writer.run());
-                Self::Grouped { queue, closing, hurry, failures }
-            }
-        }
+        let (queue, inbox) = mpsc::channel(RUN_QUEUE_MAX);
+        let (closing, is_closing) = watch::channel(false);
+        let hurry = Arc::new(Notify::new());
+        let failures = Arc::new(AtomicU64::new(0));
+        let writer = GroupWriter {
+            place: place.to_owned(),
+            pool: writer.clone(),
+            store,
+            inbox,
+            is_closing,
+            hurry: hurry.clone(),
+            failures: failures.clone(),
+            group: Vec::new(),
+        };
+        tokio::spawn(writer.run());
+        Self { writes, queue, closing, hurry, failures }
     }
 
     /// Writes what was taken; takes nothing more. A second call does nothing.
     pub(crate) async fn close(&self) -> Result<()> {
-        match self {
-            Self::Direct { .. } => Ok(()),
-            Self::Grouped { queue, .. } if queue.is_closed() => Ok(()),
-            Self::Grouped { queue, closing, hurry, .. } => {
-                closing.send_replace(true);
-                ask(queue, hurry, Message::Close).await
-            }
+        if self.queue.is_closed() {
+            return Ok(());
         }
+        self.closing.send_replace(true);
+        self.ask(Message::Close).await
     }
-}
 
-async fn ask(
-    queue: &mpsc::Sender<Message>,
-    hurry: &Notify,
-    message: impl FnOnce(oneshot::Sender<Result<()>>) -> Message,
-) -> Result<()> {
-    let gone = || Error::store_unavailable("failed to write runs: the store is closed");
-    let (reply, answer) = oneshot::channel();
-    queue.send(message(reply)).await.map_err(|_| gone())?;
-    hurry.notify_one();
-    answer.await.map_err(|_| gone())?
+    async fn ask(&self, message: impl FnOnce(oneshot::Sender<Result<()>>) -> Message) -> Result<()> {
+        let gone = || Error::store_unavailable("failed to write runs: the store is closed");
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(message(reply)).await.map_err(|_| gone())?;
+        self.hurry.notify_one();
+        answer.await.map_err(|_| gone())?
+    }
 }
 
 /// The one task that writes groups. It ends when the store is closed or every clone of it is dropped, and writes what

@@ -77,6 +77,39 @@ async fn more_than_the_queue_holds_is_waited_for() {
 }
 
 #[tokio::test]
+async fn who_cannot_wait_queues_a_record_and_is_told_when_there_is_no_room() {
+    for writes in [RunWrites::Grouped, RunWrites::BeforeAnswer] {
+        let store = Store::open(&StoreUrl::memory(), key(1), writes).await.unwrap();
+        // Nothing is written meanwhile: this thread is the only one.
+        for _ in 0..openact_core::limits::RUN_QUEUE_MAX {
+            store.queue_run(run(ACTION)).unwrap();
+        }
+        let error = store.queue_run(run(ACTION)).unwrap_err();
+        assert!(error.code == ErrorCode::StoreUnavailable && error.message.contains("waiting"), "{error:?}");
+        store.flush_runs().await.unwrap();
+        let all = store.list_runs(&Tenant::default(), u32::MAX, &RunFilter::default()).await.unwrap();
+        assert_eq!((all.len(), store.run_writes().0), (openact_core::limits::RUN_QUEUE_MAX, 0));
+        store.close().await.unwrap();
+        let error = store.queue_run(run(ACTION)).unwrap_err();
+        assert!(error.message.contains("closed"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_queued_record_is_written_by_closing() {
+    for writes in [RunWrites::Grouped, RunWrites::BeforeAnswer] {
+        let place = Place::new();
+        let store = place.open_with(key(1), writes).await;
+        let record = run(ACTION);
+        store.queue_run(record.clone()).unwrap();
+        store.close().await.unwrap();
+        let store = place.open().await;
+        assert!(store.get_run(&Tenant::default(), record.id).await.unwrap().is_some(), "{writes:?}");
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn before_the_answer_means_that_another_process_sees_it() {
     let place = Place::new();
     let store = place.open_with(key(1), RunWrites::BeforeAnswer).await;
