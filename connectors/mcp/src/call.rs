@@ -31,6 +31,9 @@ pub(crate) fn tool(call: Call<Connection, CallTool, Input>, host: &dyn Host) -> 
         .parse()
         .map_err(|_| Failure::InvalidInput("the tool's arguments are no JSON object".into()))?;
     let mut schema = tools::kept(&client, name);
+    if let Some(why) = schema.as_ref().and_then(tools::unsendable) {
+        return Err(Failure::InvalidConfig(format!("the server's tool cannot be called: {why}")));
+    }
     if let Some(outdated) = schema.as_ref().and_then(|schema| misfit(schema, &parsed)) {
         if dry_run {
             return Err(Failure::InvalidInput(outdated));

@@ -16,6 +16,7 @@ use crate::{
     client::{Ask, Client},
     config::{Connection, Input, List},
     message::RpcError,
+    tools,
 };
 
 /// Pages of one list.
@@ -39,6 +40,9 @@ pub(crate) fn run(kind: Kind, call: Call<Connection, List, Input>, host: &dyn Ho
     let limits = Limits { items: action.limit, too_many: TooMany::LeaveOut, ..Limits::default() };
     let mut items = Items::new(host, action.stream, limits);
     let each = |item: &RawValue| {
+        if kind == TOOLS && tools::is_left_out(item.get()) {
+            return Ok(More::Wanted);
+        }
         items.push(|out| {
             out.push_str(item.get());
             Ok(())

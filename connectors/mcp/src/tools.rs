@@ -3,7 +3,7 @@
 //!
 //! Invariant: what is kept never widens what may be sent; the server checks in any case.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use openact_connector::{Failure, HostError, items::More, log::Level, state};
 use serde::Deserialize;
@@ -16,7 +16,10 @@ use crate::{
     message::{RpcError, code},
 };
 
-/// Under how many keys the schemas are kept: of one key has room for 64 KiB, and a connection for 100 keys.
+/// What the keys begin with under which the schemas are kept, where the host finds them too (`x-input`).
+pub(crate) const SHELF: &str = "tools";
+
+/// How many keys, as the host knows: of one key has room for 64 KiB, and a connection for 100 keys.
 const SHELVES: u32 = 16;
 
 /// What one key holds at most, bytes.
@@ -60,12 +63,18 @@ pub(crate) fn fetch(client: &Client<'_>) -> Result<Vec<Tool>, Failure> {
     if !client.is_dry_run() {
         keep(client, &tools);
     }
+    tools.retain(|tool| {
+        let Some(why) = tool.input_schema.as_ref().and_then(unsendable) else { return true };
+        let told = format!("the tool '{}' is left out: {why}", tool.name.escape_debug());
+        client.host().log(Level::Warn, &told, None);
+        false
+    });
     Ok(tools)
 }
 
 fn keep(client: &Client<'_>, tools: &[Tool]) {
     let mut shelves: Vec<(String, String)> =
-        (0..SHELVES).map(|number| (format!("tools/{number}"), String::new())).collect();
+        (0..SHELVES).map(|number| (format!("{SHELF}/{number}"), String::new())).collect();
     for tool in tools {
         let Some(schema) = &tool.input_schema else { continue };
         let entry = format!("{}:{schema}", Value::from(tool.name.as_str()));
@@ -107,7 +116,7 @@ fn shelf(tool: &str) -> String {
     // FNV-1a: the same in every build.
     let hash =
         tool.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    format!("tools/{}", hash % SHELVES)
+    format!("{SHELF}/{}", hash % SHELVES)
 }
 
 /// Arguments that a server without sessions wants as headers too (SEP-2243): those whose schema names one.
@@ -127,11 +136,7 @@ fn collect(schema: &Value, value: &Value, headers: &mut Vec<(String, String)>) {
             Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
             _ => None,
         };
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        if let Some((header, text)) = header.zip(text)
-            && !header.is_empty()
-            && header.bytes().all(token)
-        {
+        if let Some((header, text)) = header.zip(text) {
             headers.push((
                 format!("mcp-param-{}", header.to_ascii_lowercase()),
                 header_value(&text).into_owned(),
@@ -139,6 +144,45 @@ fn collect(schema: &Value, value: &Value, headers: &mut Vec<(String, String)>) {
         }
         collect(schema, value, headers);
     }
+}
+
+/// Why nobody may call the tool: its schema asks for headers that there cannot be (SEP-2243). Such a tool is left out, and not
+/// called half as its server wants it.
+pub fn unsendable(schema: &Value) -> Option<String> {
+    asked(schema, &mut BTreeSet::new())
+}
+
+/// Whether a tool, as the server lists it, is such a one.
+pub(crate) fn is_left_out(listed: &str) -> bool {
+    let tool = serde_json::from_str::<Tool>(listed).ok();
+    tool.and_then(|tool| tool.input_schema).is_some_and(|schema| unsendable(&schema).is_some())
+}
+
+fn asked(schema: &Value, seen: &mut BTreeSet<String>) -> Option<String> {
+    let properties = schema.get("properties").and_then(Value::as_object)?;
+    properties.iter().find_map(|(name, property)| {
+        let wrong = property.get("x-mcp-header").and_then(|header| {
+            let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+            let kind = property.get("type").and_then(Value::as_str).unwrap_or_default();
+            match header.as_str() {
+                _ if matches!(kind, "number" | "object" | "array" | "null") => {
+                    Some("of a type that no header has")
+                }
+                Some(header) if header.is_empty() || !header.bytes().all(token) => {
+                    Some("by no header's name")
+                }
+                Some(header) if !seen.insert(header.to_ascii_lowercase()) => {
+                    Some("by a name of another one's")
+                }
+                Some(_) => None,
+                None => Some("by no name"),
+            }
+        });
+        let shown: String = name.chars().take(100).collect();
+        wrong
+            .map(|why| format!("argument '{}' is to be sent as a header {why}", shown.escape_debug()))
+            .or_else(|| asked(property, seen))
+    })
 }
 
 /// The failure of a call of a tool that the server does not have.

@@ -3,7 +3,7 @@
 use super::*;
 
 const ADD: &str = r#"{"name":"add","inputSchema":{"type":"object","required":["a","b"],"additionalProperties":false,
-    "properties":{"a":{"type":"number","x-mcp-header":"First"},"b":{"type":"number"}}}}"#;
+    "properties":{"a":{"type":"integer","x-mcp-header":"First"},"b":{"type":"number"}}}}"#;
 
 fn tools(id: &str, tools: &[&str]) -> String {
     format!("{{\"jsonrpc\":\"2.0\",\"id\":\"{id}\",\"result\":{{\"tools\":[{}]}}}}", tools.join(","))
@@ -25,6 +25,48 @@ fn knowing_add() -> FakeHost {
             None => host,
         }
     })
+}
+
+#[test]
+fn a_tool_that_asks_for_headers_which_cannot_be_is_left_out() {
+    let with = |properties: Value| json!({"type": "object", "properties": properties});
+    let header = |kind: &str, name: &str| json!({"type": kind, "x-mcp-header": name});
+    for right in
+        [json!({"a": header("string", "A"), "b": header("boolean", "B")}), json!({"a": {"type": "number"}})]
+    {
+        assert_eq!(openact_mcp_connector::tools::unsendable(&with(right)), None);
+    }
+    let inner = with(json!({"c": header("string", "a")}));
+    for wrong in [
+        json!({"a": header("string", "")}),
+        json!({"a": header("string", "A b")}),
+        json!({"a": header("string", "Ä")}),
+        json!({"a": {"type": "string", "x-mcp-header": 1}}),
+        json!({"a": header("number", "A")}),
+        json!({"a": header("object", "A")}),
+        json!({"a": header("string", "A"), "b": header("string", "a")}),
+        json!({"a": header("string", "A"), "b": inner}),
+    ] {
+        let schema = with(wrong);
+        assert!(openact_mcp_connector::tools::unsendable(&schema).is_some(), "{schema}");
+        let add = json!({"name": "add", "inputSchema": schema}).to_string();
+        let host = knowing(STATELESS);
+        let host = host.respond(200, JSON, result("check/1", json!({"supportedVersions": ["2026-07-28"]})));
+        let host = host.respond(200, JSON, tools("check/2", &[&add, "{\"name\":\"other\"}"]));
+        let checked = openact_connector::testing::check::<Mcp>(&connection(), &host).unwrap();
+        assert_eq!(checked["tools"], json!([{"name": "other"}]));
+        // Nor is it called, for an action that names it.
+        let kept = (0..16).fold(knowing(STATELESS), |fresh, number| {
+            let key = format!("tools/{number}");
+            match host.kept(&key) {
+                Some(value) => fresh.keep(&key, value),
+                None => fresh,
+            }
+        });
+        let refused = invoke("call-tool", json!({"tool": "add"}), json!({"a": "x"}), &kept);
+        assert!(matches!(refused, Err(Failure::InvalidConfig(_))), "{refused:?}");
+        assert!(kept.requests().is_empty());
+    }
 }
 
 #[test]
