@@ -9,6 +9,8 @@ use openact_connector::{Failure, Json};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
+use crate::tools;
+
 /// Where, and how.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -71,12 +73,12 @@ pub enum Protocol {
 #[serde(deny_unknown_fields)]
 pub struct CallTool {
     /// The tool's name, as the server lists it.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("x-input" = {"kept": tools::SHELF, "sets": "arguments"}))]
     pub tool: String,
     /// The tool's arguments; if absent, the whole input. {{name}} in a string is replaced by the input's field of that
     /// name; a string that is nothing else keeps the field's type.
     #[serde(default)]
-    #[schemars(with = "Object")]
+    #[schemars(with = "Object", extend("x-variables" = "{{name}}"))]
     pub arguments: Option<Json>,
     /// Hand what the server says of its progress to the caller as it arrives, if it takes a stream.
     #[serde(default)]
@@ -90,7 +92,7 @@ pub struct ReadResource {
     /// The resource's URI. {{name}} is replaced by the input's field of that name, as one segment, but for a URI that is
     /// only this. If absent, the input's uri.
     #[serde(default = "any_uri")]
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("x-variables" = "{{name}}"))]
     pub uri: String,
 }
 
@@ -108,7 +110,7 @@ pub struct GetPrompt {
     /// The prompt's arguments, text each; if absent, the whole input. {{name}} in a string is replaced by the input's
     /// field of that name.
     #[serde(default)]
-    #[schemars(with = "Object")]
+    #[schemars(with = "Object", extend("x-variables" = "{{name}}"))]
     pub arguments: Option<Json>,
 }
 

@@ -323,6 +323,20 @@ pub const STATE_VALUE_BYTES_MAX: usize = 64 * KIB as usize;
 /// Values that a connector keeps for one connection version.
 pub const STATE_KEYS_MAX: i64 = 100;
 
+/// Values of a connector's state that hold schemas of inputs (`x-input`): with 64 KiB each, room for the tools of a large
+/// server, and the rest of the state is left for other things.
+pub const INPUT_SHELVES: u32 = 16;
+
+/// Parts of such a schema, each as often as it is referred to: it is the other system's, and a few lines of references to
+/// references would take for ever to hold an input against.
+pub const INPUT_SCHEMA_NODES_MAX: usize = 10_000;
+
+/// Parts within parts of it: compilers of schemas recurse, and a stack is small.
+pub const INPUT_SCHEMA_DEPTH_MAX: usize = 64;
+
+/// Connections whose schemas of inputs are in memory, a MiB each at most.
+pub const INPUTS_KEPT_MAX: usize = 200;
+
 /// How long an idle connection is kept. Below the 60 s after which many servers close.
 pub const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 

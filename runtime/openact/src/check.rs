@@ -1,7 +1,8 @@
 //! Does a connection work? Its connector says, by asking the other system with the connection's credential.
 //!
-//! A check is a call like any other: in the sandbox, with the connection's grants and limits. Invariant: it changes
-//! nothing in the store, and leaves no run record, since no action ran.
+//! A check is a call like any other: in the sandbox, with the connection's grants and limits. What its connector keeps of
+//! what it found (`inputs`) is what actions take from then on, in every process. Invariant: it changes nothing that somebody
+//! configured, and leaves no run record, since no action ran.
 
 use std::{
     sync::Arc,
@@ -29,6 +30,7 @@ use crate::{
     Json, OpenAct, Shared,
     access::{AUTH_REF_HINT, Access},
     find::find,
+    inputs::Inputs,
 };
 
 /// What came of checking one connection.
@@ -43,7 +45,7 @@ pub struct CheckReport {
     /// What was asked of the other system.
     pub host_calls: Vec<HostCall>,
     /// What the outcome does not tell.
-    pub note: Option<&'static str>,
+    pub note: Option<String>,
 }
 
 /// See [`CheckReport`].
@@ -93,8 +95,8 @@ impl CheckReport {
         };
         if let Value::Object(report) = &mut report {
             report.insert(key.into(), what);
-            if let Some(note) = self.note {
-                report.insert("note".into(), note.into());
+            if let Some(note) = &self.note {
+                report.insert("note".into(), note.clone().into());
             }
             report.insert("duration_ms".into(), json!(self.duration.as_micros() as f64 / 1000.0));
             report.insert("host_calls".into(), json!(self.host_calls));
@@ -141,26 +143,49 @@ async fn check(openact: &Shared, connection: ConnectionRecord) -> CheckReport {
     let started = Instant::now();
     let kind = openact.catalog.connector(openact, &connection.trn.connector).await;
     let expanded = kind.and_then(|kind| Ok((kind.expand_connection(connection.clone())?, kind)));
-    let (connection, asked) = match expanded {
+    let (connection, asked, found) = match expanded {
         Ok((expanded, kind)) => {
+            let before = openact.snapshot.inputs(openact, &kind.component, &expanded.trn).await;
             let asked = ask(openact, &kind.component, &expanded).await;
-            (expanded, asked)
+            let found = inputs(openact, &kind.component, &expanded.trn, &before).await;
+            (expanded, asked, found)
         }
-        Err(error) => (connection, Err(error)),
+        Err(error) => (connection, Err(error), None),
     };
     let (result, host_calls) = match asked {
         Ok(report) => (report.result, report.host_calls),
         Err(error) => (Err(error), Vec::new()),
     };
+    let without = went_without_credential(&connection, &host_calls).then(|| {
+        "checked without the credential: authorization.path_prefix does not cover what was asked".to_owned()
+    });
     CheckReport {
-        note: went_without_credential(&connection, &host_calls).then_some(
-            "checked without the credential: authorization.path_prefix does not cover what was asked",
-        ),
+        note: without.or(found),
         outcome: outcome(result, &connection),
         connection: connection.trn,
         duration: started.elapsed(),
         host_calls,
     }
+}
+
+/// Has actions take what the check found of their inputs, if that is other than it was before; what there is to note of it.
+async fn inputs(
+    openact: &Shared,
+    connector: &Connector,
+    connection: &ConnectionTrn,
+    before: &Inputs,
+) -> Option<String> {
+    if !Inputs::are_known_to(connector.manifest()) {
+        return None;
+    }
+    let now = Inputs::read(openact, connector, connection).await;
+    if now != *before {
+        openact.snapshot.clear();
+        if let Err(error) = openact.store.found().await {
+            tracing::warn!("other processes do not know yet what {} takes: {error:?}", connection.short());
+        }
+    }
+    now.note()
 }
 
 /// Whether there is a credential that no request got, since none was for a path below `path_prefix`.
@@ -195,6 +220,7 @@ async fn ask(openact: &Shared, connector: &Connector, connection: &ConnectionRec
         limits,
         items: None,
         trace: None,
+        done: None,
     };
     Ok(openact.engine.call(call).await)
 }

@@ -1,7 +1,8 @@
 //! What an action takes and gives, for those who call it without having written it: a model, a generated client.
 //!
-//! The input's schema is the action's own, else the operation's with what the connector's annotations (decision 0003) let the
-//! host know beside it: the variables in the action's texts, and the keys that a caller may set.
+//! The input's schema is the action's own, else what a check found of it (`inputs`), else the operation's with what the
+//! connector's annotations (decision 0003) let the host know beside it: the variables in the action's texts, and the keys
+//! that a caller may set.
 //! Invariant: only what the caller may run is described, and asking for the rest by name is `forbidden`.
 
 use std::{collections::HashMap, sync::Arc};
@@ -15,11 +16,13 @@ use openact_core::{
     schema::SchemaView,
     trn::{Action, Reference},
 };
-use openact_store::ConnectionFilter;
+use openact_store::{ConnectionFilter, connectors::digest_of};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::{OpenAct, execute::forbidden, find::find, prepared::effective_action, template::Kind};
+use crate::{
+    OpenAct, execute::forbidden, find::find, inputs::Inputs, prepared::effective_action, template::Kind,
+};
 
 /// An action as its callers see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +67,8 @@ impl OpenAct {
             Error::not_found(format!("{action} refers to {connection}, which does not exist"))
         })?;
         let kind = self.0.catalog.connector(&self.0, &record.trn.connector).await?;
-        Interface::of(record, connection, &kind)
+        let inputs = self.0.snapshot.inputs(&self.0, &kind.component, &connection.trn).await;
+        Interface::of(record, connection, &kind, &inputs)
     }
 
     /// The latest version of every action of a tenant that a caller under `governance` may run, by connector and name. One
@@ -72,6 +76,11 @@ impl OpenAct {
     pub async fn interfaces(&self, tenant: &Tenant, governance: &Governance) -> Result<Vec<Interface>> {
         let mut actions = self.list_actions(tenant, None, None).await?;
         actions.retain(|record| governance.allows(&record.trn));
+        self.interfaces_of(tenant, actions).await
+    }
+
+    /// The same of these actions of a tenant, which the caller may run.
+    pub async fn interfaces_of(&self, tenant: &Tenant, actions: Vec<ActionRecord>) -> Result<Vec<Interface>> {
         let all = self.0.store.find_connections(tenant, &ConnectionFilter::default()).await?;
         let all: HashMap<ConnectionTrn, ConnectionRecord> =
             all.into_iter().map(|record| (record.trn.clone(), record)).collect();
@@ -88,7 +97,8 @@ impl OpenAct {
             let (Some(kind), Some(connection)) = (kinds.get(&name), all.get(&record.connection)) else {
                 continue;
             };
-            match Interface::of(record, connection.clone(), kind) {
+            let inputs = self.0.snapshot.inputs(&self.0, &kind.component, &connection.trn).await;
+            match Interface::of(record, connection.clone(), kind, &inputs) {
                 Ok(interface) => found.push(interface),
                 Err(error) => tracing::warn!("{short} cannot be called as it is: {error:?}"),
             }
@@ -103,7 +113,15 @@ impl OpenAct {
 }
 
 impl Interface {
-    fn of(record: ActionRecord, connection: ConnectionRecord, kind: &Kind) -> Result<Self> {
+    /// `sha256:…` of the input's schema as JSON without spaces and with its keys in order, so that only another schema has
+    /// another one.
+    pub fn input_schema_digest(&self) -> String {
+        let mut schema = self.input_schema.clone();
+        schema.sort_all_objects();
+        digest_of(schema.to_string().as_bytes()).to_string()
+    }
+
+    fn of(record: ActionRecord, connection: ConnectionRecord, kind: &Kind, inputs: &Inputs) -> Result<Self> {
         let said = record.config.get("operation").and_then(Value::as_str);
         // A template may say more of its operation than what that is made of.
         let named = kind.manifest().operation(said)?.clone();
@@ -120,7 +138,9 @@ impl Interface {
             of_template => of_template,
         };
         let description = parts.description.or(Some(named.summary)).filter(|text| !text.is_empty());
-        let input_schema = parts.input_schema.unwrap_or_else(|| derived_schema(operation, &effective));
+        let found = || inputs.of(operation, &effective).map(|input| input.schema);
+        let input_schema = parts.input_schema.or_else(found);
+        let input_schema = input_schema.unwrap_or_else(|| derived_schema(operation, &effective));
         Ok(Self {
             action: action.trn,
             connection: connection.trn,
@@ -167,10 +187,13 @@ fn derived_schema(operation: &Operation, action: &JsonObject) -> Value {
         _ => Vec::new(),
     };
     let view = SchemaView::new(&operation.action_schema);
-    for (key, value) in action {
-        let Some(form) = view.property(key).and_then(|view| view.annotation("x-variables")?.as_str()) else {
-            continue;
-        };
+    // What it leaves out may have a text by default.
+    let left_out = view.property_names().filter(|key| !action.contains_key(*key));
+    for key in action.keys().map(String::as_str).chain(left_out) {
+        let Some(property) = view.property(key) else { continue };
+        let value = action.get(key).or_else(|| property.annotation("default"));
+        let form = property.annotation("x-variables").and_then(Value::as_str);
+        let (Some(value), Some(form)) = (value, form) else { continue };
         for variable in variables(value, form) {
             let is_new = !properties.contains_key(&variable.name);
             if is_new {
@@ -209,15 +232,15 @@ fn settable(action_schema: &Value, key: &str) -> Option<Value> {
 }
 
 /// A name between braces in an action's text.
-struct Variable {
-    name: String,
+pub(crate) struct Variable {
+    pub(crate) name: String,
     /// In the text of a path: one value. Elsewhere it may be anything.
     is_scalar: bool,
-    is_needed: bool,
+    pub(crate) is_needed: bool,
 }
 
 impl Variable {
-    fn schema(&self, key: &str) -> Value {
+    pub(crate) fn schema(&self, key: &str) -> Value {
         let description = format!("for the action's {key}");
         match self.is_scalar {
             true => json!({ "type": ["string", "number", "boolean"], "description": description }),
@@ -226,38 +249,70 @@ impl Variable {
     }
 }
 
-/// The variables in the texts of `value`, once each: `{name}` and `{+name}`, or `{{name}}` and `{{name?}}`.
-fn variables(value: &Value, form: &str) -> Vec<Variable> {
-    let (open, close) = match form {
-        "{name}" => ("{", "}"),
-        "{{name}}" => ("{{", "}}"),
-        _ => return Vec::new(),
-    };
-    let mut found: Vec<Variable> = Vec::new();
-    let mut add = |inner: &str| {
+/// The variables in the texts of `value`, once each: `{name}` and `{+name}`, or `{{name}}` and `{{name?}}`; or in a list of
+/// arguments, `[{{name}}]`, or in several lists.
+pub(crate) fn variables(value: &Value, form: &str) -> Vec<Variable> {
+    let mut found = Vec::new();
+    match form {
+        "{name}" => add_texts(&mut found, value, ("{", "}"), true),
+        "{{name}}" => add_texts(&mut found, value, DOUBLE, true),
+        "[{{name}}]" => add_arguments(&mut found, value),
+        "[[{{name}}]]" => {
+            value.as_array().into_iter().flatten().for_each(|list| add_arguments(&mut found, list));
+        }
+        _ => {}
+    }
+    found
+}
+
+const DOUBLE: (&str, &str) = ("{{", "}}");
+
+/// Of a list of arguments, a list within it is left out if a variable of it is missing, and at the end an option and its
+/// value are. So what comes after a word that follows a variable may be missing, as far as one can see from here.
+fn add_arguments(found: &mut Vec<Variable>, list: &Value) {
+    let (mut has_variable, mut is_needed) = (false, true);
+    for item in list.as_array().into_iter().flatten() {
+        match item {
+            Value::String(text) if add_variables(found, text, DOUBLE, is_needed) => has_variable = true,
+            Value::String(_) => is_needed &= !has_variable,
+            group => add_texts(found, group, DOUBLE, false),
+        }
+    }
+}
+
+fn add_texts(found: &mut Vec<Variable>, value: &Value, braces: (&str, &str), is_needed: bool) {
+    visit_texts(value, &mut |text| {
+        add_variables(found, text, braces, is_needed);
+    });
+}
+
+/// Adds the variables of `text`; whether it has any.
+fn add_variables(
+    found: &mut Vec<Variable>,
+    text: &str,
+    (open, close): (&str, &str),
+    is_needed: bool,
+) -> bool {
+    let mut has_any = false;
+    // Four braces stand for two.
+    for piece in text.replace("{{{{", "").split(open).skip(1) {
+        let Some((inner, _)) = piece.split_once(close) else { continue };
         let inner = inner.trim();
         let name = inner.trim_start_matches('+').trim_end_matches('?');
         // Of a name with dots, the first part is the input's own.
         let name = name.split('.').next().unwrap_or_default();
         let is_name = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
         if name.is_empty() || !name.bytes().all(is_name) {
-            return;
+            continue;
         }
-        let is_needed = !inner.ends_with('?');
+        has_any = true;
+        let is_needed = is_needed && !inner.ends_with('?');
         match found.iter_mut().find(|other| other.name == name) {
             Some(other) => other.is_needed |= is_needed,
             None => found.push(Variable { name: name.to_owned(), is_scalar: open == "{", is_needed }),
         }
-    };
-    visit_texts(value, &mut |text| {
-        // Four braces stand for two.
-        for piece in text.replace("{{{{", "").split(open).skip(1) {
-            if let Some((inner, _)) = piece.split_once(close) {
-                add(inner);
-            }
-        }
-    });
-    found
+    }
+    has_any
 }
 
 fn visit_texts(value: &Value, visit: &mut dyn FnMut(&str)) {
@@ -271,7 +326,7 @@ fn visit_texts(value: &Value, visit: &mut dyn FnMut(&str)) {
 
 /// The schema as one of an object. One that refers to something elsewhere describes nothing to somebody who, rightly, does
 /// not fetch it.
-fn object_schema(schema: Value) -> Result<Value> {
+pub(crate) fn object_schema(schema: Value) -> Result<Value> {
     let elsewhere = |target: &str| !target.starts_with('#');
     if refers(&schema, &elsewhere) {
         return Err(Error::invalid_config("the input schema refers to something outside of it")
@@ -367,6 +422,78 @@ mod tests {
             assert_eq!(openact.interface(&tenant, &reference, &all).await.unwrap(), *interface);
             openact_core::schema::Schema::compile(&interface.input_schema, "it").unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn templates_of_every_connector_are_in_the_schema_of_the_input() {
+        let actions = json!({
+            "redis": {
+                "set": {"command": ["SET", "user:{{id}}", "{{value}}", "EX", "{{ttl}}"]},
+                "group": {"command": ["ZADD", "{{key}}", ["{{flag}}", "{{more}}"], 1, "{{members...}}"]},
+                "several": {"pipeline": [["GET", "{{one}}"], ["SET", "{{two}}", "x", "{{three}}"]]},
+                "script": {"script": "return 1", "keys": ["{{key}}"], "args": ["{{arg?}}"]},
+                "scan": {"operation": "scan", "match": "{{prefix}}*", "cursor": "{{cursor?}}"},
+            },
+            "mongodb": {
+                "find": {"collection": "c", "filter": {"name": {"$eq": "{{user.name}}"}}, "limit": "{{limit?}}",
+                    "sort": {"at": "{{order}}"}},
+                "insert": {"operation": "insert", "collection": "c", "document": "{{document}}"},
+                "change": {"operation": "update", "collection": "c", "filter": {"_id": "{{id}}"},
+                    "update": {"$set": {"a": ["{{value}}"]}}},
+                "stages": {"operation": "aggregate", "pipeline": [{"$match": {"a": "{{a}}"}}]},
+                "any": {"operation": "run-command", "command": {"dbStats": 1, "scale": "{{scale}}"}},
+            },
+        });
+        let mut config = json!({ "connectors": {} });
+        for (connector, actions) in actions.as_object().unwrap() {
+            let mut actions = actions.clone();
+            for action in actions.as_object_mut().unwrap().values_mut() {
+                action["connection"] = "c".into();
+            }
+            let connections = json!({ "c": { "host": "127.0.0.1", "database": "0" } });
+            config["connectors"][connector] = json!({ "connections": connections, "actions": actions });
+        }
+        let builder = OpenAct::builder().without_cache().config_text(config.to_string(), Format::Json);
+        let openact = builder.build().await.unwrap();
+        let all = Governance::default();
+        for (action, expected) in [
+            ("redis/set", &["id!", "ttl", "value!"][..]),
+            ("redis/group", &["flag", "key!", "members!", "more"]),
+            ("redis/several", &["one!", "three", "two!"]),
+            ("redis/script", &["arg", "key!"]),
+            ("redis/scan", &["cursor", "prefix!"]),
+            ("mongodb/find", &["limit", "order!", "user!"]),
+            ("mongodb/insert", &["document!"]),
+            ("mongodb/change", &["id!", "value!"]),
+            ("mongodb/stages", &["a!"]),
+            ("mongodb/any", &["scale!"]),
+        ] {
+            let schema = openact.interface(&Tenant::default(), action, &all).await.unwrap().input_schema;
+            let required = schema["required"].as_array().cloned().unwrap_or_default();
+            let mut found: Vec<String> =
+                schema["properties"].as_object().unwrap_or_else(|| panic!("{action}: {schema}")).keys().cloned().collect();
+            found.sort();
+            let is_needed = |name: &String| required.contains(&Value::from(name.as_str()));
+            let found: Vec<String> = found
+                .into_iter()
+                .map(|name| if is_needed(&name) { format!("{name}!") } else { name })
+                .collect();
+            assert_eq!(found, expected, "{action}: {schema}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_digest_of_a_schema_is_of_what_it_says() {
+        let openact = openact().await;
+        let (tenant, all) = (Tenant::default(), Governance::default());
+        let one = openact.interface(&tenant, "own", &all).await.unwrap();
+        let digest = one.input_schema_digest();
+        assert!(digest.starts_with("sha256:") && digest.len() == 71, "{digest}");
+        let turned = json!({"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}});
+        assert_ne!(turned.to_string(), one.input_schema.to_string());
+        assert_eq!(Interface { input_schema: turned, ..one.clone() }.input_schema_digest(), digest);
+        let other = json!({"type": "object", "properties": {"id": {"type": "integer"}}});
+        assert_ne!(Interface { input_schema: other, ..one }.input_schema_digest(), digest);
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! # Map of this crate
 //!
-//! [`Builder`] sets up an [`OpenAct`]; [`execute`](OpenAct::execute) is the path of one call, `interface` what a caller sees of an action; `import` (and `plan`, `sync`, `watch`,
+//! [`Builder`] sets up an [`OpenAct`]; [`execute`](OpenAct::execute) is the path of one call, `interface` what a caller sees of an action, `inputs` what a check found of that; `import` (and `plan`, `sync`, `watch`,
 //! `prune`) and `manage` change and list configuration, `explain` and `check` tell what it does and whether it works, `secrets` what it refers to and the key
 //! that seals it; `snapshot` and `prepared` keep what calls read; `find` is from a name to its record; `catalog` knows the
 //! connectors; [`legacy`] converts databases of the earlier OpenAct; `audit` who changed what, `backup` copies, `doctor`
@@ -19,6 +19,7 @@ mod execute;
 mod explain;
 mod find;
 mod import;
+mod inputs;
 mod interface;
 mod kept;
 pub mod legacy;
@@ -494,7 +495,7 @@ impl Builder {
             self.author.unwrap_or_else(|| Author { actor: audit::user_of_process(), door: Door::Embedded });
         let store = Store::open(&url, key, self.run_writes).await?.acting_as(author);
         store.set_audit_runs(audit_runs)?;
-        let generation = store.config_generation().await?;
+        let generation = store.prepared_generation().await?;
         let shared = Arc::new(Shared {
             engine,
             store,

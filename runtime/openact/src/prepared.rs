@@ -21,7 +21,7 @@ use openact_core::{
 use openact_engine::Connector;
 use serde_json::Value;
 
-use crate::{access::Access, metrics::Meter, template::Kind};
+use crate::{access::Access, inputs::Inputs, metrics::Meter, template::Kind};
 
 /// See the module.
 pub(crate) struct Prepared {
@@ -43,6 +43,8 @@ pub(crate) struct Prepared {
     action_check: Schema,
     /// None if every input fits.
     input_check: Option<Schema>,
+    /// Whether that is what a check of the connection found.
+    input_is_found: bool,
 }
 
 /// An action as merged for one call.
@@ -63,7 +65,12 @@ impl Merged<'_> {
 }
 
 impl Prepared {
-    pub(crate) fn new(action: ActionRecord, connection: ConnectionRecord, kind: Arc<Kind>) -> Result<Self> {
+    pub(crate) fn new(
+        action: ActionRecord,
+        connection: ConnectionRecord,
+        kind: Arc<Kind>,
+        inputs: &Inputs,
+    ) -> Result<Self> {
         let what = action.trn.short();
         let (action, connection) = kind.expand(action, connection)?;
         let connector = kind.component.clone();
@@ -83,7 +90,12 @@ impl Prepared {
             ErrorCode::InvalidConfig,
             &format!("the configuration of {what}"),
         )?;
-        let input_schema = parts.input_schema.as_ref().unwrap_or(&operation.input_schema);
+        let found = match parts.input_schema {
+            Some(_) => None,
+            None => inputs.of(operation, &action_config).filter(|input| input.is_checked),
+        };
+        let input_schema = parts.input_schema.as_ref().or(found.as_ref().map(|input| &input.schema));
+        let input_schema = input_schema.unwrap_or(&operation.input_schema);
         let input_check = match accepts_everything(input_schema) {
             true => None,
             false => Some(Schema::compile(input_schema, &format!("the input schema of {what}"))?),
@@ -107,6 +119,7 @@ impl Prepared {
             action_config,
             action_check,
             input_check,
+            input_is_found: found.is_some(),
         })
     }
 
@@ -135,7 +148,14 @@ impl Prepared {
                 self.action_check.check(merged, ErrorCode::InvalidInput, "the input, merged into the action,")
             }
         };
-        let hint = || format!("what it takes: openact show {}", self.action.short());
+        let hint = || match self.input_is_found {
+            false => format!("what it takes: openact show {}", self.action.short()),
+            true => format!(
+                "what it takes: openact show {}; if that is no longer so: openact check {}",
+                self.action.short(),
+                self.connection.short()
+            ),
+        };
         input_fits.and_then(|()| action_fits()).map_err(|error| error.hint(hint()))
     }
 }

@@ -15,7 +15,7 @@ use openact_core::{
 };
 use serde_json::json;
 
-use crate::{Shared, plan::some_of, prepared::Prepared, template::Kind};
+use crate::{Shared, inputs::Inputs, plan::some_of, prepared::Prepared, template::Kind};
 
 /// What is allowed of a connector that takes the place of another. By default nothing of it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,8 +85,10 @@ async fn refuse_broken_actions(
     let mut broken = Vec::new();
     for action in actions {
         let Some(connection) = connections.get(&action.connection) else { continue };
-        let works =
-            |kind: &Arc<Kind>| Prepared::new(action.clone(), connection.clone(), kind.clone()).map(drop);
+        let none = Inputs::default();
+        let works = |kind: &Arc<Kind>| {
+            Prepared::new(action.clone(), connection.clone(), kind.clone(), &none).map(drop)
+        };
         let fits = || fits(&connection.config, &SchemaView::new(&schema), &check, &connection.trn);
         // What did not work before is not broken by this.
         if let Err(error) = fits().and_then(|()| works(new))

@@ -1,8 +1,8 @@
 //! The configuration a call reads: prepared action versions in memory, so that a call touches no SQL.
 //!
-//! An action version is read from the store at its first call and kept until the configuration changes, whoever
-//! changed it: this process clears the snapshot itself, a change by another process is seen by its
-//! `config_generation` within [`SNAPSHOT_POLL`]. Invariant: what was loaded before a change is never kept after it.
+//! An action version is read from the store at its first call and kept until the configuration changes, or what a check
+//! found of inputs, whoever changed it: this process clears the snapshot itself, a change by another process is seen by its
+//! `prepared_generation` within [`SNAPSHOT_POLL`]. Invariant: what was loaded before a change is never kept after it.
 
 use std::sync::{
     Arc, Weak,
@@ -10,21 +10,24 @@ use std::sync::{
 };
 
 use openact_core::{
-    Error, Result, Tenant,
+    ConnectionTrn, Error, Result, Tenant,
     action::ActionRecord,
     connection::ConnectionRecord,
     governance::Governance,
-    limits::{PREPARED_MAX, SNAPSHOT_POLL},
+    limits::{INPUTS_KEPT_MAX, PREPARED_MAX, SNAPSHOT_POLL},
+    manifest::ComponentDigest,
     trn::{Action, Reference},
 };
+use openact_engine::Connector;
 use quick_cache::sync::Cache;
 use tokio::sync::watch;
 
-use crate::{Shared, find::find, prepared::Prepared};
+use crate::{Shared, find::find, inputs::Inputs, prepared::Prepared};
 
 /// See the module.
 pub(crate) struct Snapshot {
     by_reference: Cache<String, Arc<Prepared>>,
+    inputs: Cache<(ConnectionTrn, ComponentDigest), Arc<Inputs>>,
     /// Counts the clearings, so that a load that overlaps one is not kept.
     epoch: AtomicU64,
     /// Tells the same number to who waits for a change.
@@ -35,6 +38,7 @@ impl Default for Snapshot {
     fn default() -> Self {
         Self {
             by_reference: Cache::new(PREPARED_MAX),
+            inputs: Cache::new(INPUTS_KEPT_MAX),
             epoch: AtomicU64::new(0),
             changes: watch::Sender::new(0),
         }
@@ -74,7 +78,8 @@ impl Snapshot {
             },
         };
         let connector = openact.catalog.connector(openact, &action.trn.connector).await?;
-        let prepared = Arc::new(Prepared::new(action, connection, connector)?);
+        let inputs = self.inputs(openact, &connector.component, &connection.trn).await;
+        let prepared = Arc::new(Prepared::new(action, connection, connector, &inputs)?);
         if self.epoch.load(Ordering::Acquire) == epoch {
             // Failing means that the place was cleared meanwhile.
             let _ = place.insert(prepared.clone());
@@ -82,9 +87,33 @@ impl Snapshot {
         Ok(prepared)
     }
 
-    /// Forgets everything: the configuration changed.
+    /// What `connector` knows of inputs over a connection, the same for every reader until it is cleared.
+    pub(crate) async fn inputs(
+        &self,
+        openact: &Shared,
+        connector: &Connector,
+        connection: &ConnectionTrn,
+    ) -> Arc<Inputs> {
+        if !Inputs::are_known_to(connector.manifest()) {
+            return Arc::default();
+        }
+        let key = (connection.clone(), connector.digest());
+        let place = match self.inputs.get_value_or_guard_async(&key).await {
+            Ok(inputs) => return inputs,
+            Err(place) => place,
+        };
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let inputs = Arc::new(Inputs::read(openact, connector, connection).await);
+        if self.epoch.load(Ordering::Acquire) == epoch {
+            let _ = place.insert(inputs.clone());
+        }
+        inputs
+    }
+
+    /// Forgets everything: what it was made of changed.
     pub(crate) fn clear(&self) {
         let epoch = self.epoch.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
+        self.inputs.clear();
         self.by_reference.clear();
         // The highest is told, whichever of two clearings comes last.
         self.changes.send_modify(|told| *told = epoch.max(*told));
@@ -113,7 +142,7 @@ pub(crate) async fn watch(openact: Weak<Shared>, mut seen: u64) {
     loop {
         tokio::time::sleep(SNAPSHOT_POLL).await;
         let Some(openact) = openact.upgrade() else { return };
-        match openact.store.config_generation().await {
+        match openact.store.prepared_generation().await {
             Ok(now) if now != seen => {
                 seen = now;
                 openact.forget_connectors();

@@ -133,6 +133,32 @@ impl Store {
         self.generation_of(&self.0.readers).await
     }
 
+    /// A number that grows with every change of what calls are prepared from, by any process: of configuration, and of what
+    /// a check found (see [`Store::found`]).
+    pub async fn prepared_generation(&self) -> Result<u64> {
+        let sum: i64 = sqlx::query_scalar(
+            "SELECT sum(CAST(value AS INTEGER)) FROM settings WHERE key IN ('config_generation', 'found_generation')",
+        )
+        .fetch_one(&self.0.readers)
+        .await
+        .map_err(self.failed("read settings"))?;
+        Ok(sum.unsigned_abs())
+    }
+
+    /// Tells every process that a check found something that calls are prepared from. That is no change of configuration:
+    /// nobody decided it, and the audit log has nothing to say of it.
+    pub async fn found(&self) -> Result<()> {
+        let mut tx = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO settings (key, value) VALUES ('found_generation', '1')
+             ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1",
+        )
+        .execute(&mut *tx)
+        .await
+        .map_err(self.failed("write settings"))?;
+        self.commit(tx).await
+    }
+
     async fn generation_of(&self, executor: impl sqlx::Executor<'_, Database = Sqlite>) -> Result<u64> {
         let text: String = sqlx::query_scalar("SELECT value FROM settings WHERE key = 'config_generation'")
             .fetch_one(executor)

@@ -38,7 +38,7 @@ fn row(report: &CheckReport) -> Vec<String> {
         CheckOutcome::Fails(error) => told(error),
         CheckOutcome::Unchecked => "this connector cannot check a connection".to_owned(),
     };
-    if let Some(note) = report.note {
+    if let Some(note) = &report.note {
         what = format!("{what}; {note}");
     }
     let ms = format!("{:.1}", report.duration.as_micros() as f64 / 1000.0);
