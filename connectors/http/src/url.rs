@@ -136,9 +136,14 @@ fn check_template(path: &str) -> Result<(), Failure> {
 
 /// What a URL parser (WHATWG URL, section 4.2) takes for `.` or `..`.
 fn has_dot_segment(path: &str) -> bool {
-    path.split('/').any(|segment| {
-        segment.len() <= 6 && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
-    })
+    let is_dots = |segment: &str| {
+        let (mut rest, mut dots) = (segment.as_bytes(), 0);
+        while let [b'.', after @ ..] | [b'%', b'2', b'e' | b'E', after @ ..] = rest {
+            (rest, dots) = (after, dots + 1);
+        }
+        rest.is_empty() && matches!(dots, 1 | 2)
+    };
+    path.split('/').any(is_dots)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -282,21 +287,31 @@ fn push_encoded(out: &mut String, text: &str) {
 }
 
 fn is_unreserved(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"-._~".contains(&b)
+    matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~')
 }
 
 /// Appends what the author of the configuration wrote, encoding only what a URL cannot hold.
 pub(crate) fn push_literal(out: &mut String, text: &str) {
-    push_where(out, text, |b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%[]".contains(&b));
+    push_where(out, text, |b| {
+        is_unreserved(b)
+            || matches!(b, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+            || matches!(b, b':' | b'@' | b'/' | b'?' | b'%' | b'[' | b']')
+    });
 }
 
+/// Whatever is not to be kept is encoded; only ASCII is.
 fn push_where(out: &mut String, text: &str, keep: impl Fn(u8) -> bool) {
-    for byte in text.bytes() {
-        if keep(byte) {
-            out.push(char::from(byte));
-        } else {
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|byte| !keep(byte)) {
+        let (kept, after) = rest.split_at(at);
+        out.push_str(kept);
+        let mut characters = after.chars();
+        let other = characters.next().map_or(0, char::len_utf8);
+        for byte in after.bytes().take(other) {
             // Writing to a String does not fail.
             let _ = write!(out, "%{byte:02X}");
         }
+        rest = characters.as_str();
     }
+    out.push_str(rest);
 }

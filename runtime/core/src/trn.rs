@@ -14,18 +14,18 @@
 //!
 //! Invariant: an identity is parsed once, at the edge; printing what was parsed gives the same text.
 
-use std::{fmt, marker::PhantomData, num::NonZeroU32, str::FromStr};
+use std::{fmt, marker::PhantomData, num::NonZeroU32, str::FromStr, sync::Arc};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::error::{Error, Result};
 
-/// Declares a checked text type: private field, `FromStr`, serde through it.
+/// Declares a checked text type: private field, `FromStr`, serde through it. Each run record has some of them: a copy is cheap.
 macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr, $form:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text.
