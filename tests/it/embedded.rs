@@ -1,15 +1,17 @@
 //! The embedded API: from a file or a database, by every kind of reference, to the same result.
 
 use openact::{
-    ChangeStatus, ErrorCode, Format, ImportOptions, MasterKey, OpenAct, Plan, SecretsMode, Tenant,
+    ChangeStatus, ErrorCode, Format, ImportOptions, MasterKey, OpenAct, Plan, RunRecord, RunWrites,
+    SecretsMode, Tenant,
 };
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use support::{
     guests::guest,
     upstream::{Answer, Upstream},
 };
 
-use crate::setup::{failure, http, memory, request, value};
+use crate::setup::{config, failure, http, memory, request, value};
 
 /// The example of the first seed.
 const CONFIG: &str = r#"
@@ -387,4 +389,73 @@ async fn an_answer_of_4xx_or_5xx_is_a_result() {
         let result = value(&openact, "http/get", json!({"status": status})).await;
         assert_eq!((&result["status_code"], &result["body"]), (&json!(status), &json!("said so")));
     }
+}
+
+/// An OpenAct over the database in `folder` whose action waits for `upstream`.
+async fn waiting(folder: &std::path::Path, upstream: &Upstream, writes: RunWrites) -> OpenAct {
+    let text = config("http", json!({"base_url": upstream.url()}), json!({"get": {"path": "/x"}}));
+    let builder = support::builder(folder, &[]).instances_max(4).master_key(MasterKey::ephemeral().unwrap());
+    builder.run_writes(writes).config_text(text, Format::Json).build().await.unwrap()
+}
+
+/// What is in the database of `openact` when it is closed.
+async fn recorded(folder: &std::path::Path, openact: OpenAct) -> Vec<RunRecord> {
+    openact.close().await.unwrap();
+    let reopened = support::builder(folder, &[]).instances_max(4).build().await.unwrap();
+    reopened.list_runs(&Tenant::default(), 10, &Default::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_leaves_a_record_of_what_it_did() {
+    for writes in [RunWrites::Grouped, RunWrites::BeforeAnswer] {
+        let upstream = Upstream::start(|_| Answer::Held("{}".into())).await;
+        let folder = tempfile::tempdir().unwrap();
+        let openact = waiting(folder.path(), &upstream, writes).await;
+        let calling = openact.clone();
+        let call = tokio::spawn(async move { calling.run("http/get", json!({})).await });
+        upstream.wait_for_held(1).await;
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled());
+        let going = openact.start(request("http/get", json!({})));
+        upstream.wait_for_held(2).await;
+        drop(going);
+        // One that was never asked for has none.
+        drop(openact.run("http/get", json!({})));
+        let runs = recorded(folder.path(), openact).await;
+        assert_eq!(runs.len(), 2, "{writes:?}");
+        for run in runs {
+            assert_eq!(run.failure, Some((ErrorCode::Conflict, "the run was cancelled".into())));
+            let [call] = &run.host_calls[..] else { panic!("{run:?}") };
+            assert_eq!((&*call.function, &*call.outcome), ("http.send", "cancelled"));
+            assert_eq!(call.target, format!("GET {}/x", upstream.url()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_while_it_is_recorded_is_recorded_as_it_ended() {
+    let upstream = Upstream::start(|_| Answer::Held("{}".into())).await;
+    let folder = tempfile::tempdir().unwrap();
+    let openact = waiting(folder.path(), &upstream, RunWrites::BeforeAnswer).await;
+    let calling = openact.clone();
+    let call = tokio::spawn(async move { calling.run("http/get", json!({})).await });
+    upstream.wait_for_held(1).await;
+    let url = format!("sqlite://{}", folder.path().join("test.db").display());
+    let mut holder = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut holder).await.unwrap();
+    upstream.release();
+    let counted = |outcome: &str| {
+        let name =
+            format!("openact_runs_total{{connector=\"http\",outcome=\"{outcome}\",door=\"embedded\"}}");
+        support::openmetrics::parse(&openact.metrics()).get(&name).copied().unwrap_or_default()
+    };
+    while counted("ok") == 0.0 {
+        tokio::task::yield_now().await;
+    }
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled(), "the database was not locked");
+    sqlx::query("COMMIT").execute(&mut holder).await.unwrap();
+    assert_eq!((counted("ok"), counted("conflict")), (1.0, 0.0));
+    let runs = recorded(folder.path(), openact).await;
+    assert!(matches!(&runs[..], [RunRecord { failure: None, .. }]), "{runs:?}");
 }

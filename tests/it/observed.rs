@@ -276,7 +276,9 @@ async fn metrics_count_runs_and_what_they_asked_for() {
         seen.get(&name).copied().unwrap_or_default()
     };
     assert_eq!([run("ok", "embedded"), run("ok", "rest"), run("egress_denied", "embedded")], [4.0, 1.0, 1.0]);
-    assert_eq!(seen["openact_run_duration_seconds_count{connector=\"http\"}"], 6.0);
+    // That of the caller who left is a run, too.
+    assert_eq!(run("conflict", "embedded"), 1.0);
+    assert_eq!(seen["openact_run_duration_seconds_count{connector=\"http\"}"], 7.0);
     assert_eq!(seen["openact_calls_refused_total{outcome=\"not_found\",door=\"embedded\"}"], 1.0);
     let host = |outcome: &str| {
         seen[&format!("openact_host_calls_total{{function=\"http.send\",outcome=\"{outcome}\"}}")]

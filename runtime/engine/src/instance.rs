@@ -3,7 +3,7 @@
 //! Invariant: a store serves one call and is dropped; every bound of [`CallLimits`] that ends it leaves its name in
 //! [`CallState::hit`], so that the error says which.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use openact_core::{
     Error, ErrorCode, Result,
@@ -12,7 +12,7 @@ use openact_core::{
         TABLE_ELEMENTS_MAX, TABLES_PER_COMPONENT_MAX,
     },
     manifest::{Capability, Manifest},
-    run::{RunId, Usage},
+    run::{HostCall, RunId, Usage},
 };
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
@@ -164,6 +164,7 @@ pub(crate) async fn run(engine: &Engine, call: Call<'_>) -> CallReport {
     state.run = Some(call.run);
     state.digest = call.connector.digest.0;
     state.items = call.items;
+    let mut unfinished = Unfinished { traffic: state.traffic.clone(), done: call.done };
     let ask = match call.kind {
         CallKind::Check => Ask::Check(call.connection),
         CallKind::Invoke { operation, action, input, dry_run } => Ask::Invoke(types::Invocation {
@@ -195,7 +196,30 @@ pub(crate) async fn run(engine: &Engine, call: Call<'_>) -> CallReport {
     state.usage.host_calls_unrecorded = ledger.unrecorded;
     let host_calls = std::mem::take(&mut ledger.host_calls);
     drop(ledger);
+    unfinished.done = None;
     CallReport { result, host_calls, usage: state.usage }
+}
+
+/// A call that goes on. If it is dropped, this tells what it had done outside.
+struct Unfinished<'a> {
+    traffic: Arc<Traffic>,
+    /// None once it has come to its end.
+    done: Option<&'a OnceLock<(Vec<HostCall>, Usage)>>,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let Some(done) = self.done else { return };
+        let mut ledger = self.traffic.ledger();
+        let usage = Usage {
+            request_bytes: ledger.request_bytes,
+            response_bytes: ledger.response_bytes,
+            host_calls_unrecorded: ledger.unrecorded,
+            ..Usage::default()
+        };
+        // Nobody else sets it: it is of one call.
+        let _ = done.set((std::mem::take(&mut ledger.host_calls), usage));
+    }
 }
 
 enum Ask<'a> {

@@ -19,7 +19,11 @@ mod host;
 mod instance;
 mod ticker;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use openact_core::{
     Result,
@@ -107,6 +111,8 @@ pub struct Call<'a> {
     pub items: Option<ItemSender>,
     /// The trace that whoever asked for it began.
     pub trace: Option<&'a TraceContext>,
+    /// Gets what was done by a call that is dropped before its end.
+    pub done: Option<&'a OnceLock<(Vec<HostCall>, Usage)>>,
 }
 
 /// What a [`Call`] asks of the connector.

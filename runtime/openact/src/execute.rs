@@ -1,11 +1,11 @@
 //! The path of one call: resolve, load, admit, merge, check, authorise, call, record.
 //!
 //! Every door (command line, REST, MCP, Rust) enters [`execute`] and leaves with an [`Execution`]. Invariant: a call
-//! that reached an action version and was not dropped leaves a run record, however it ended; nothing is dialled before
-//! step 7.
+//! that reached an action version leaves a run record, however it ended: also when its caller left and its future was dropped
+//! ([`Begun`]); nothing is dialled before step 7.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -13,16 +13,16 @@ use openact_core::{
     ActionTrn, Error, ErrorCode, Result, Tenant, Timestamp,
     governance::Governance,
     limits::{CallLimits, INPUT_BYTES_MAX},
-    run::{Door, RunId, RunRecord},
+    run::{Door, HostCall, RunId, RunRecord, Usage},
     trace::TraceContext,
     trn::{Action, Reference},
 };
 use openact_engine::{Call, CallKind, CallReport, ItemSender};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::{sync::oneshot, task::AbortHandle, time::timeout};
 use tracing::Instrument as _;
 
-use crate::{Json, Shared, access::Granted, explain, prepared::Prepared, spans};
+use crate::{Json, OpenAct, Shared, access::Granted, explain, kept, prepared::Prepared, spans};
 
 /// What to run, for whom.
 #[derive(Clone, Debug)]
@@ -79,6 +79,37 @@ pub struct Execution {
     pub run: Option<Arc<RunRecord>>,
 }
 
+/// A call that goes on by itself. Dropping it ends the call.
+pub struct Going {
+    task: AbortHandle,
+    ended: oneshot::Receiver<Execution>,
+}
+
+impl Going {
+    /// Waits for its end.
+    pub async fn end(mut self) -> Execution {
+        let broken_off = || Execution { result: Err(Error::internal("a call broke off")), run: None };
+        (&mut self.ended).await.unwrap_or_else(|_| broken_off())
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Runs a call as a task of the runtime's, which is over before the store is closed.
+pub(crate) fn start(openact: OpenAct, request: Request) -> Going {
+    let (end, ended) = oneshot::channel();
+    let calling = openact.clone();
+    let task = openact.0.spawn(async move {
+        // Whoever asked may have gone.
+        let _ = end.send(calling.execute(request).await);
+    });
+    Going { task, ended }
+}
+
 /// Runs one call.
 pub(crate) async fn execute(openact: &Shared, request: Request) -> Execution {
     execute_as(openact, request, RunId(uuid::Uuid::now_v7()), std::future::pending()).await
@@ -104,7 +135,7 @@ async fn steps(
     id: RunId,
     stopped: impl Future<Output = Error>,
 ) -> Execution {
-    let started = Started { id, at: Timestamp::now(), clock: Instant::now() };
+    let started = Started::now(id);
 
     // 1. resolve the reference, and 2. load action, connection and connector from the snapshot
     let prepared = match find(openact, &request).await {
@@ -115,25 +146,29 @@ async fn steps(
         }
     };
     request.dry_run |= prepared.dry_run;
+    let begun = Begun::new(openact, &request, &prepared, started);
     // 3. to 7.
     let span = spans::run(&prepared, id, request.dry_run);
-    let attempted = match openact.store.audit_run_start(started.id, &prepared.action, request.door).await {
+    let attempted = match openact.store.audit_run_start(id, &prepared.action, request.door).await {
         Ok(()) => tokio::select! {
             biased;
             stopped = stopped => Err(stopped),
-            attempted = attempt(openact, &request, &prepared, &started).instrument(span.clone()) => attempted,
+            attempted = attempt(openact, &request, &prepared, &begun.started).instrument(span.clone()) => attempted,
         },
         // By a setting, what cannot be in the audit log does not happen.
         Err(error) => Err(error),
     };
     let report = match attempted {
         Ok(report) => report,
-        Err(error) => CallReport { result: Err(error), host_calls: Vec::new(), usage: Default::default() },
+        Err(error) => {
+            let (host_calls, usage) = begun.started.done.get().cloned().unwrap_or_default();
+            CallReport { result: Err(error), host_calls, usage }
+        }
     };
     spans::ended(&span, report.result.as_ref().err());
     drop(span);
     // 8. record
-    record(openact, &request, &prepared, &started, report).await
+    begun.end(report).await
 }
 
 /// The action version that a request names, if its caller may run it.
@@ -150,7 +185,7 @@ async fn find(openact: &Shared, request: &Request) -> Result<Arc<Prepared>> {
 
 /// Steps 3 to 7 of a dry run, without a record.
 pub(crate) async fn dry_run(openact: &Shared, request: &Request, prepared: &Prepared) -> Result<Json> {
-    let started = Started { id: RunId(uuid::Uuid::now_v7()), at: Timestamp::now(), clock: Instant::now() };
+    let started = Started::now(RunId(uuid::Uuid::now_v7()));
     attempt(openact, request, prepared, &started).await?.result.map(Json::from)
 }
 
@@ -187,6 +222,7 @@ async fn attempt(
         limits,
         items: request.items.clone(),
         trace: request.trace.as_ref(),
+        done: Some(&started.done),
     };
     let mut report = openact.engine.call(call).await;
     if let (true, Ok(said)) = (request.dry_run, &report.result) {
@@ -247,35 +283,80 @@ struct Started {
     id: RunId,
     at: Timestamp,
     clock: Instant,
+    /// What was done by a call that was stopped on its way.
+    done: OnceLock<(Vec<HostCall>, Usage)>,
 }
 
-async fn record(
-    openact: &Shared,
-    request: &Request,
-    prepared: &Prepared,
-    started: &Started,
-    report: CallReport,
-) -> Execution {
-    let failure = report.result.as_ref().err().map(|error| (error.code, error.message.clone()));
-    let run = Arc::new(RunRecord {
-        id: started.id,
-        action: prepared.action.clone(),
-        connection: prepared.connection.clone(),
-        connector_digest: prepared.connector.digest(),
-        door: request.door,
-        dry_run: request.dry_run,
-        trace_id: spans::trace_id(request),
-        started_at: started.at,
-        duration_us: started.clock.elapsed().as_micros() as u64,
-        failure,
-        host_calls: report.host_calls,
-        usage: report.usage,
-    });
-    openact.metrics.ran(prepared, &run);
-    // The action ran. Answering that it failed would make a caller run it again, so a record that cannot be
-    // written goes to the log instead.
-    if let Err(error) = openact.store.record_run(run.clone()).await {
+impl Started {
+    fn now(id: RunId) -> Self {
+        Self { id, at: Timestamp::now(), clock: Instant::now(), done: OnceLock::new() }
+    }
+}
+
+/// A call that has begun. It leaves its record by [`Begun::end`], or, when its caller is gone before that, with this value.
+struct Begun<'a> {
+    openact: &'a Shared,
+    request: &'a Request,
+    prepared: &'a Prepared,
+    started: Started,
+    /// On its way to the store.
+    record: Option<Arc<RunRecord>>,
+    has_ended: bool,
+}
+
+impl<'a> Begun<'a> {
+    fn new(openact: &'a Shared, request: &'a Request, prepared: &'a Prepared, started: Started) -> Self {
+        Self { openact, request, prepared, started, record: None, has_ended: false }
+    }
+
+    async fn end(mut self, report: CallReport) -> Execution {
+        let CallReport { result, host_calls, usage } = report;
+        let run = self.record(result.as_ref().err(), host_calls, usage);
+        self.record = Some(run.clone());
+        let recorded = self.openact.store.record_run(run.clone()).await;
+        self.has_ended = true;
+        told_if_lost(&run, recorded);
+        Execution { result: result.map(Json::from), run: Some(run) }
+    }
+
+    fn record(&self, error: Option<&Error>, host_calls: Vec<HostCall>, usage: Usage) -> Arc<RunRecord> {
+        let Self { request, prepared, started, .. } = self;
+        let run = Arc::new(RunRecord {
+            id: started.id,
+            action: prepared.action.clone(),
+            connection: prepared.connection.clone(),
+            connector_digest: prepared.connector.digest(),
+            door: request.door,
+            dry_run: request.dry_run,
+            trace_id: spans::trace_id(request),
+            started_at: started.at,
+            duration_us: started.clock.elapsed().as_micros() as u64,
+            failure: error.map(|error| (error.code, error.message.clone())),
+            host_calls,
+            usage,
+        });
+        self.openact.metrics.ran(prepared, &run);
+        run
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        let run = self.record.take().unwrap_or_else(|| {
+            let (host_calls, usage) = self.started.done.take().unwrap_or_default();
+            self.record(Some(&kept::cancelled()), host_calls, usage)
+        });
+        told_if_lost(&run, self.openact.store.queue_run(run.clone()));
+    }
+}
+
+/// The action ran. Answering that it failed would make a caller run it again, so a record that cannot be written goes to the
+/// log instead.
+fn told_if_lost(run: &RunRecord, recorded: Result<()>) {
+    if let Err(error) = recorded {
         tracing::error!(run = %run.to_json(), "failed to record a run: {error:?}");
     }
-    Execution { result: report.result.map(Json::from), run: Some(run) }
 }

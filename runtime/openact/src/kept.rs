@@ -400,7 +400,7 @@ async fn run_to_end(
     let mut stop = live.stop.subscribe();
     let stopped = async move {
         let asked = stop.wait_for(|stop| *stop).await.is_ok();
-        if asked { Error::conflict(CANCELLED) } else { std::future::pending().await }
+        if asked { cancelled() } else { std::future::pending().await }
     };
     let execution = execute_as(openact, request, run.id, stopped).await;
     if let Some(collecting) = collecting {
@@ -505,6 +505,11 @@ async fn outcome(openact: &Shared, run: &KeptRun) -> Result<Outcome> {
 }
 
 const CANCELLED: &str = "the run was cancelled";
+
+/// How a run ended that nobody wants the end of.
+pub(crate) fn cancelled() -> Error {
+    Error::conflict(CANCELLED)
+}
 
 fn kept_run(request: &Request, action: ActionTrn, state: RunState) -> KeptRun {
     let id = RunId(uuid::Uuid::now_v7());

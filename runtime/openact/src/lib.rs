@@ -53,7 +53,7 @@ use openact_engine::{CacheKey, Engine, EngineSettings, Limiter};
 use openact_store::{KeySource, Store};
 use quick_cache::sync::Cache as Kept;
 use serde_json::{Value, value::RawValue};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::sync::Source;
 
@@ -62,7 +62,7 @@ pub use callers::{Caller, NewToken, TokenInfo};
 pub use catalog::{ConnectorInfo, ConnectorSource};
 pub use check::{CheckOutcome, CheckReport};
 pub use doctor::{Finding, Health, doctor};
-pub use execute::{Execution, Request};
+pub use execute::{Execution, Going, Request};
 pub use explain::{Explanation, Setting, SettingOrigin};
 pub use import::{ImportOptions, OnConflict, Progress, Versioning};
 pub use interface::Interface;
@@ -184,7 +184,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         // Those that have ended are not kept for it.
         while tasks.try_join_next().is_some() {}
@@ -219,7 +219,7 @@ impl OpenAct {
         self.1.as_ref().unwrap_or(&self.0.store)
     }
 
-    /// Runs an action of the tenant `default`. Dropping the future ends the call.
+    /// Runs an action of the tenant `default`. Dropping the future ends the call; its record says that it was cancelled.
     pub async fn run(&self, action: &str, input: Value) -> Result<Outcome> {
         let request = Request::new(Door::Embedded, Tenant::default(), action, input);
         match self.execute(request).await {
@@ -243,6 +243,11 @@ impl OpenAct {
         let mut tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.shutdown().await;
         let closed = self.0.store.close().await;
+    /// The same as a task of its own: it goes on while nobody waits for it, and until what this gives is dropped.
+    pub fn start(&self, request: Request) -> Going {
+        execute::start(self.clone(), request)
+    }
+
         if let Some(telemetry) = &self.0.telemetry {
             telemetry.flush().await;
         }

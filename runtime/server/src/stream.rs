@@ -17,8 +17,10 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, header};
-use openact::{Error, Execution, Json, Request, Result, RunEvent, RunEventKind, RunEvents, RunId, limits};
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use openact::{
+    Error, Execution, Going, Json, Request, Result, RunEvent, RunEventKind, RunEvents, RunId, limits,
+};
+use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     access::Call,
@@ -94,10 +96,9 @@ impl Form {
 pub(crate) async fn respond(call: Call, mut request: Request, form: Form, warnings: Vec<String>) -> Response {
     let (sender, items) = mpsc::channel(limits::STREAM_ITEMS_AHEAD);
     request.items = Some(sender);
-    let openact = call.openact.clone();
-    // A task of its own: its deadline passes even while nobody reads.
-    let running = Running(tokio::spawn(async move { openact.execute(request).await }));
-    let mut streamed = Streamed { call, form, items, running: Some(running), first: None, warnings };
+    // Its deadline passes even while nobody reads.
+    let going = call.openact.start(request);
+    let mut streamed = Streamed { call, form, items, going: Some(going), first: None, warnings };
     match streamed.items.recv().await {
         Some(item) => streamed.first = Some(item.into()),
         None => {
@@ -156,22 +157,13 @@ fn response(form: Form, body: Body) -> Response {
     response
 }
 
-/// A call that goes on; it ends with this value.
-struct Running(JoinHandle<Execution>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 struct Streamed {
     /// Also keeps the caller's place.
     call: Call,
     form: Form,
     items: mpsc::Receiver<Box<serde_json::value::RawValue>>,
     /// None once its end was told.
-    running: Option<Running>,
+    going: Option<Going>,
     first: Option<Json>,
     warnings: Vec<String>,
 }
@@ -181,7 +173,7 @@ impl Streamed {
         if let Some(item) = self.first.take() {
             return Some(self.form.item(&item));
         }
-        self.running.as_ref()?;
+        self.going.as_ref()?;
         let received = match self.form {
             Form::Lines => self.items.recv().await,
             Form::Events => match timeout(limits::STREAM_KEEP_ALIVE, self.items.recv()).await {
@@ -200,17 +192,9 @@ impl Streamed {
     }
 
     async fn ended(&mut self) -> Execution {
-        let lost = |error: Option<tokio::task::JoinError>| {
-            let lost = Error::internal("a call broke off");
-            let lost = match error {
-                Some(error) => lost.because(error),
-                None => lost,
-            };
-            Execution { result: Err(lost), run: None }
-        };
-        match self.running.take() {
-            Some(mut running) => (&mut running.0).await.unwrap_or_else(|error| lost(Some(error))),
-            None => lost(None),
+        match self.going.take() {
+            Some(going) => going.end().await,
+            None => Execution { result: Err(Error::internal("a call broke off")), run: None },
         }
     }
 }

@@ -163,8 +163,10 @@ async fn every_byte_is_protocol_at_the_most_verbose() {
         running.leave();
         let (code, messages, errors, _) = running.end();
         assert_eq!(code, Some(0), "{errors}");
-        // One answer each, and one for the message that is none, which has no id.
-        assert_eq!(messages.len(), 8, "{messages:?}");
+        // One answer each; without an id, one for the message that is none, and one for each line that is no JSON.
+        assert_eq!(messages.len(), 11, "{messages:?}");
+        let codes = |code: i64| messages.iter().filter(|message| message["error"]["code"] == code).count();
+        assert_eq!((codes(-32700), codes(-32600)), (3, 1), "{messages:?}");
         assert!(errors.contains("openact"), "nothing was logged: {errors}");
     }
 }
@@ -199,10 +201,17 @@ async fn a_client_that_leaves_ends_it_whatever_is_going_on() {
     endless.call(1, "http.held", json!({}));
     upstream.wait_for_held(1).await;
     endless.leave();
-    for running in [silent, half, endless] {
-        let (code, messages, errors, _) = running.end();
+    for (running, calls) in [(silent, 0), (half, 0), (endless, 1)] {
+        let (code, messages, errors, home) = running.end();
         assert_eq!(code, Some(0), "{errors}");
         assert!(messages.len() <= 1, "{messages:?}");
+        // The call that nobody waits for any more was ended, and has its record.
+        let runs = runs(home.path());
+        assert_eq!(runs.len(), calls, "{runs:?}");
+        for run in runs {
+            assert_eq!(run["error"], json!({"code": "conflict", "message": "the run was cancelled"}));
+            assert_eq!(run["host_calls"][0]["outcome"], "cancelled", "{run}");
+        }
     }
 }
 
