@@ -14,7 +14,7 @@ use openact::{Error, limits};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Doors, envelope::Failure};
+use crate::{Doors, Patience, envelope::Failure};
 
 /// A JSON body of at most [`limits::SERVER_BODY_BYTES_MAX`].
 pub(crate) struct JsonBody<T>(pub(crate) T);
@@ -22,9 +22,9 @@ pub(crate) struct JsonBody<T>(pub(crate) T);
 impl<T: DeserializeOwned> FromRequest<Doors> for JsonBody<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, _: &Doors) -> Result<Self, Failure> {
+    async fn from_request(request: Request, doors: &Doors) -> Result<Self, Failure> {
         is_json(request.headers())?;
-        let bytes = read(request.into_body(), limits::SERVER_BODY_BYTES_MAX).await?;
+        let bytes = read(request.into_body(), limits::SERVER_BODY_BYTES_MAX, doors.settings.patience).await?;
         let parsed = serde_json::from_slice(&bytes).map_err(|error| {
             let what = match error.classify() {
                 serde_json::error::Category::Data => "the body has another shape than is expected",
@@ -43,10 +43,10 @@ pub(crate) struct RawBody(pub(crate) String, pub(crate) Bytes);
 impl FromRequest<Doors> for RawBody {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, _: &Doors) -> Result<Self, Failure> {
+    async fn from_request(request: Request, doors: &Doors) -> Result<Self, Failure> {
         let kind = content_type(request.headers()).to_owned();
         let max = usize::try_from(limits::COMPONENT_BYTES_MAX).unwrap_or(usize::MAX);
-        Ok(Self(kind, read(request.into_body(), max).await?))
+        Ok(Self(kind, read(request.into_body(), max, doors.settings.patience).await?))
     }
 }
 
@@ -98,7 +98,8 @@ fn is_json(headers: &HeaderMap) -> Result<(), Failure> {
         .status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
 }
 
-async fn read(mut body: Body, max: usize) -> Result<Bytes, Failure> {
+/// The whole body, of at most `max` bytes.
+pub(crate) async fn read(mut body: Body, max: usize, patience: Patience) -> Result<Bytes, Failure> {
     let too_large = || {
         let error = Error::invalid_input(format!("the body is too large: at most {max} bytes are allowed"));
         Failure::from(error.details(serde_json::json!({ "limit": "body_bytes" })))
@@ -109,10 +110,10 @@ async fn read(mut body: Body, max: usize) -> Result<Bytes, Failure> {
     if http_body::Body::size_hint(&body).lower() > max as u64 {
         return Err(too_large());
     }
-    let end = Instant::now() + limits::SERVER_BODY_TIME_MAX;
+    let end = Instant::now() + patience.body;
     let mut whole: Vec<u8> = Vec::new();
     loop {
-        let next = end.min(Instant::now() + limits::SERVER_SILENCE_MAX);
+        let next = end.min(Instant::now() + patience.body_silence);
         let frame = match timeout_at(next, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(None) => return Ok(whole.into()),
@@ -120,7 +121,7 @@ async fn read(mut body: Body, max: usize) -> Result<Bytes, Failure> {
                 let error = Error::invalid_input("the body ended before its end").because(error);
                 return Err(Failure::from(error).header(header::CONNECTION, "close"));
             }
-            Err(_) => return Err(late()),
+            Err(_) => return Err(late(patience)),
         };
         if let Ok(data) = frame.into_data() {
             if whole.len() + data.len() > max {
@@ -131,11 +132,11 @@ async fn read(mut body: Body, max: usize) -> Result<Bytes, Failure> {
     }
 }
 
-fn late() -> Failure {
+fn late(patience: Patience) -> Failure {
     let error = Error::invalid_input(format!(
         "the body did not arrive in time: a pause of {} s, or {} s in all",
-        limits::SERVER_SILENCE_MAX.as_secs(),
-        limits::SERVER_BODY_TIME_MAX.as_secs()
+        patience.body_silence.as_secs(),
+        patience.body.as_secs()
     ));
     Failure::from(error).status(StatusCode::REQUEST_TIMEOUT).header(header::CONNECTION, "close")
 }

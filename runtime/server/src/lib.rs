@@ -32,7 +32,7 @@ use tower_http::{
     cors::{AllowOrigin, CorsLayer},
 };
 
-pub use listen::Listener;
+pub use listen::{Listener, Patience};
 pub use mcp::McpDoor;
 pub use routes::Inline;
 pub use slot::Slot;
@@ -59,6 +59,8 @@ pub struct ServerSettings {
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
+    /// How long it waits for slow clients.
+    pub patience: Patience,
             open_without_tokens: true,
             hosts: Vec::new(),
             cors_origins: Vec::new(),
@@ -72,6 +74,7 @@ impl Default for ServerSettings {
 
 /// What every route works with.
 #[derive(Clone)]
+            patience: Patience::default(),
 pub(crate) struct Doors(Arc<Inner>);
 
 pub(crate) struct Inner {
@@ -101,8 +104,8 @@ pub fn router(openact: impl Into<Slot>, settings: ServerSettings) -> Result<Rout
     routed(&doors(openact.into(), settings))
 }
 
-/// Serves until `shutdown` is done; then takes no more connections, waits for what is being answered, and at most
-/// [`openact::limits::SERVER_GRACE`].
+/// Serves until `shutdown` is done; then takes no more connections and waits for what is being answered, within
+/// [`Patience::grace`].
 pub async fn serve(
     listener: Listener,
     openact: impl Into<Slot>,
@@ -110,11 +113,11 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     let doors = doors(openact.into(), settings);
-    listen::serve(listener, routed(&doors)?, shutdown, mcp::shutdown(&doors), openact::limits::SERVER_GRACE)
-        .await;
+    listen::serve(listener, routed(&doors)?, patience, shutdown, mcp::shutdown(&doors)).await;
     Ok(())
 }
 
+    let patience = settings.patience;
 fn doors(slot: Slot, settings: ServerSettings) -> Doors {
     Doors(Arc::new(Inner { slot, settings, meters: meter::Meters::default(), mcp: OnceLock::new() }))
 }

@@ -11,10 +11,9 @@ use axum::{
 };
 use openact::limits;
 use openact_mcp::{McpCaller, McpService, McpSettings, ToolSet};
-use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_service::Service;
 
-use crate::{Doors, access::Call};
+use crate::{Doors, access::Call, extract};
 
 /// How MCP is served.
 #[derive(Clone, Debug, Default)]
@@ -27,9 +26,7 @@ pub struct McpDoor {
 pub(crate) fn routes(doors: &Doors) -> Router<Doors> {
     match &doors.settings.mcp {
         None => Router::new(),
-        Some(_) => Router::new()
-            .route("/mcp", any(handle))
-            .layer(RequestBodyTimeoutLayer::new(limits::SERVER_SILENCE_MAX)),
+        Some(_) => Router::new().route("/mcp", any(handle)),
     }
 }
 
@@ -45,6 +42,11 @@ async fn handle(State(doors): State<Doors>, request: Request) -> Response {
         governance: call.governance.clone(),
     };
     parts.extensions.insert(caller);
+    // As any other body: whole, within its bound and its time.
+    let body = match extract::read(body, limits::MCP_MESSAGE_BYTES_MAX, doors.settings.patience).await {
+        Ok(body) => Body::from(body),
+        Err(failure) => return failure.into_response(),
+    };
     let mut service = service(&doors, &call).clone();
     match service.call(Request::from_parts(parts, body)).await {
         Ok(response) => response.map(Body::new),

@@ -89,6 +89,7 @@ fn settings(args: &args::Serve, is_loopback: bool) -> ServerSettings {
         mcp: args.mcp.then(|| McpDoor { tools: tool_set(args.tools) }),
         inline: Some(inline(args)),
     }
+        ..ServerSettings::default()
 }
 
 /// What is tried out reaches what the server's own connections may reach.
