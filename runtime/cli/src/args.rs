@@ -207,9 +207,10 @@ pub(crate) struct Source {
   openact serve
   openact serve --config connectors.yaml --mcp
   openact serve --addr 0.0.0.0:8080 --allow-private 10.1.0.0/16 --cors-origin https://app.example.com
+  openact serve --mcp --public-url https://openact.example.com --oidc-issuer https://login.example.com --oidc-audience openact
 
-Without a token in the database, everybody on this machine may do everything, and no other machine can be listened to:
-openact token create NAME. GET /ready says whether calls can be answered; /docs is the API for people. It ends at Ctrl-C
+Without a token in the database or an issuer of tokens (--oidc-issuer), everybody on this machine may do everything, and no
+other machine can be listened to: openact token create NAME. GET /ready says whether calls can be answered; /docs is the API for people. It ends at Ctrl-C
 or SIGTERM, once the calls in flight are answered; a second one ends it at once.")]
 pub(crate) struct Serve {
     /// Where to listen
@@ -242,6 +243,15 @@ pub(crate) struct Serve {
     /// A name of this server in requests (Host), besides localhost
     #[arg(long, value_name = "NAME")]
     pub(crate) host: Vec<String>,
+    /// An OpenID provider, by its issuer: whoever has a token of it is a caller, as far as its scopes and claims say
+    #[arg(long, value_name = "URL", requires = "oidc_audience")]
+    pub(crate) oidc_issuer: Option<String>,
+    /// With --oidc-issuer: what it writes as audience (aud) into tokens for this server
+    #[arg(long, value_name = "AUDIENCE", requires = "oidc_issuer")]
+    pub(crate) oidc_audience: Option<String>,
+    /// How others know this server: https://openact.example.com; told to clients that ask where tokens are to be had
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_url: Option<String>,
     /// The longest that a call may take, whatever its caller asks for
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout_secs: Option<u64>,

@@ -432,6 +432,33 @@ pub const API_TOKEN_BYTES_MAX: usize = 256;
 /// How often it is noted that an API token was used.
 pub const API_TOKEN_USE_NOTED: Duration = Duration::from_secs(60);
 
+/// A token of an OpenID provider, bytes. Those that list a person's groups have a few KiB.
+pub const OIDC_TOKEN_BYTES_MAX: usize = 16 * KIB as usize;
+
+/// The subject of one, bytes: OpenID Connect Core, section 2.
+pub const OIDC_SUBJECT_BYTES_MAX: usize = 255;
+
+/// Keys of an OpenID provider that are kept; it has one or two, and those of before.
+pub const OIDC_KEYS_MAX: usize = 100;
+
+/// How long keys of an OpenID provider are used before they are read again, so that one that is withdrawn is noticed.
+pub const OIDC_KEYS_FRESH: Duration = Duration::from_secs(600);
+
+/// How long they are used while the provider does not answer. An outage of an hour should not be one of ours.
+pub const OIDC_KEYS_KEPT: Duration = Duration::from_secs(3600);
+
+/// After tokens with a key that is not known made us read the keys, how long no such token does so again.
+pub const OIDC_ASK_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long an OpenID provider is not asked again after that failed. Callers who come meanwhile are told why.
+pub const OIDC_FAILED: Duration = Duration::from_secs(1);
+
+/// How long reading the keys may take, in all: callers wait for it.
+pub const OIDC_ASK_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How far the clocks of an OpenID provider and of this machine may be apart.
+pub const OIDC_LEEWAY: Duration = Duration::from_secs(30);
+
 /// Runs that were started without waiting for them and are not over, of one process. More are refused.
 pub const RUNS_PENDING_MAX: usize = 1_000;
 

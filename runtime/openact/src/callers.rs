@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! text of a token ─► id ─► in memory (every token; read when configuration changed) ─► digest compared ─► Caller
+//!        └─ is a JWT ─► `oidc`, if an issuer is configured ─► Caller
 //! ```
 //!
-//! Invariant: whoever is no caller is told the same, whatever is wrong with what they showed; a token that is revoked is
+//! Invariant: whoever shows what is no API token is told the same, whatever is wrong with it; a token that is revoked is
 //! none at once in this process, and within [`SNAPSHOT_POLL`](crate::limits::SNAPSHOT_POLL) in others.
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use openact_core::{
@@ -25,7 +27,7 @@ use openact_core::{
 use openact_store::{ApiToken, Author, Store, parse_token};
 use serde_json::{Value, json};
 
-use crate::OpenAct;
+use crate::{OpenAct, oidc};
 
 /// A token to make.
 #[derive(Clone, Debug, Default)]
@@ -102,6 +104,8 @@ pub struct Caller {
     pub rate_per_second: Option<u32>,
     /// Requests at once; the server's own bound if absent.
     pub concurrency: Option<u32>,
+    /// The OpenID provider that vouches for them; none for the bearer of an API token.
+    pub issuer: Option<Arc<str>>,
 }
 
 impl Caller {
@@ -115,6 +119,18 @@ impl Caller {
             governance: Arc::new(scope.governance),
             rate_per_second: scope.rate_per_second,
             concurrency: scope.concurrency,
+            issuer: None,
+        }
+    }
+
+    /// Fails for a caller who may run actions and not manage them, with what they would need.
+    pub fn check_manage(&self) -> Result<()> {
+        let message = "this token may run actions and not manage them";
+        match (self.may_manage, &self.issuer) {
+            (true, _) => Ok(()),
+            (false, Some(_)) => Err(oidc::insufficient_scope(message, oidc::MANAGE)),
+            (false, None) => Err(Error::new(ErrorCode::Forbidden, message)
+                .hint("make one that may: openact token create NAME --manage")),
         }
     }
 
@@ -229,8 +245,15 @@ impl OpenAct {
         })
     }
 
-    /// Who shows this text as a token. Costs no SQL but after a change of configuration.
+    /// Who shows this text as a token: one of our own, or a JWT of the issuer of [`Builder::oidc`](crate::Builder::oidc).
+    /// Costs no SQL but after a change of configuration. That the issuer cannot be asked is an error of the network, and no
+    /// word on the token.
     pub async fn authenticate(&self, text: &str) -> Result<Caller> {
+        if let Some(oidc) = &self.0.oidc
+            && oidc::is_jwt(text)
+        {
+            return oidc.authenticate(text, Instant::now()).await;
+        }
         let parts = parse_token(text).filter(|_| text.len() <= API_TOKEN_BYTES_MAX);
         let (id, secret) = parts.ok_or_else(unknown)?;
         let known = self.0.callers.read(&self.0.store).await?;
@@ -244,9 +267,14 @@ impl OpenAct {
     }
 
     /// Whether the doors want a token where they could do without: from the first one until the last is revoked. One that is
-    /// over still counts: no door opens because a day went by.
+    /// over still counts: no door opens because a day went by. With an issuer, always.
     pub async fn wants_tokens(&self) -> Result<bool> {
-        Ok(!self.0.callers.read(&self.0.store).await?.is_empty())
+        Ok(self.0.oidc.is_some() || !self.0.callers.read(&self.0.store).await?.is_empty())
+    }
+
+    /// The OpenID provider whose tokens are accepted, if there is one.
+    pub fn issuer(&self) -> Option<&str> {
+        self.0.oidc.as_ref().map(|oidc| oidc.issuer())
     }
 }
 

@@ -5,7 +5,7 @@
 //! [`Builder`] sets up an [`OpenAct`]; [`execute`](OpenAct::execute) is the path of one call, `interface` what a caller sees of an action, `inputs` what a check found of that; `import` (and `plan`, `sync`, `watch`,
 //! `prune`) and `manage` change and list configuration, `explain` and `check` tell what it does and whether it works, `secrets` what it refers to and the key
 //! that seals it; `snapshot` and `prepared` keep what calls read; `find` is from a name to its record; `catalog` knows the
-//! connectors; [`legacy`] converts databases of the earlier OpenAct; `audit` who changed what, `backup` copies, `doctor`
+//! connectors; `callers` and `oidc` know who calls; [`legacy`] converts databases of the earlier OpenAct; `audit` who changed what, `backup` copies, `doctor`
 //! what is wrong; [`settings`] where things are kept; `metrics`, `spans` and `telemetry` what is seen of calls from outside. Invariant: every door is a translation to and from what is public here.
 
 mod access;
@@ -25,6 +25,7 @@ mod kept;
 pub mod legacy;
 mod manage;
 mod metrics;
+mod oidc;
 mod plan;
 mod prepared;
 mod prune;
@@ -70,6 +71,7 @@ pub use kept::{RunEvent, RunEventKind, RunEvents, RunStatus};
 pub use legacy::{MigrateOptions, Migration, drop_legacy, migrate, roll_back};
 pub use manage::Record;
 pub use metrics::METRICS_CONTENT_TYPE;
+pub use oidc::{MANAGE as SCOPE_MANAGE, RUN as SCOPE_RUN};
 pub use openact_config::{Format, SecretsMode, age};
 pub use openact_core::{
     ActionTrn, ConnectionTrn, ConnectorName, Error, ErrorCode, Name, Place, Result, SecretName, Tenant,
@@ -173,6 +175,8 @@ pub(crate) struct Shared {
     pub(crate) vault: Kept<SecretRef, access::VaultValue>,
     /// API tokens.
     pub(crate) callers: callers::Callers,
+    /// The issuer of other tokens.
+    pub(crate) oidc: Option<Arc<oidc::Oidc>>,
     /// Runs that somebody comes back for.
     pub(crate) runs: kept::Runs,
     /// What is counted of calls.
@@ -275,6 +279,7 @@ pub struct Builder {
     telemetry: Option<Telemetry>,
 }
 
+    oidc: Option<(String, String)>,
 enum ComponentSource {
     File(PathBuf),
     Bytes(Vec<u8>),
@@ -472,8 +477,17 @@ impl Builder {
 
     /// Opens the store, starts the engine, loads given connectors, imports given configuration.
     pub async fn build(self) -> Result<OpenAct> {
+    /// The OpenID provider whose tokens callers may show ([`OpenAct::authenticate`]), by its `issuer`, and what it writes as
+    /// `aud` into those for this server. Its keys are read in the background, again if it is down.
+    #[must_use]
+    pub fn oidc(mut self, issuer: impl Into<String>, audience: impl Into<String>) -> Self {
+        self.oidc = Some((issuer.into(), audience.into()));
+        self
+    }
+
         let env: Environment = self.env.unwrap_or_else(|| Arc::new(|name| std::env::var(name).ok()));
         let url = settings::store_url(self.store.as_deref().unwrap_or("sqlite::memory:"))?;
+        let oidc = self.oidc.map(|(issuer, audience)| oidc::Settings::new(issuer, audience)).transpose()?;
         let key = match self.key {
             Some(key) => key,
             None => settings::key_source(&url, &env)?,
@@ -503,6 +517,7 @@ impl Builder {
         let generation = store.prepared_generation().await?;
         let shared = Arc::new(Shared {
             engine,
+        let oidc = oidc.map(|settings| oidc::Oidc::start(settings, &engine, &self.private));
             store,
             snapshot: Default::default(),
             catalog: Default::default(),
@@ -515,6 +530,7 @@ impl Builder {
             callers: Default::default(),
             runs: Default::default(),
             metrics: Default::default(),
+            oidc,
             telemetry: self.telemetry,
             tasks: Mutex::default(),
         });

@@ -2,7 +2,8 @@
 //!
 //! A route says by its arguments what it needs: a [`Call`] is of a caller who may run actions, a [`Manage`] of one who may
 //! change what there is (M6). Invariant: once there is a token, or anybody but this machine can reach the server, no route but
-//! those of [`PUBLIC`] is answered without one; a token that is not valid is refused even where none is needed.
+//! those of [`PUBLIC`], the pages and what says where tokens are to be had is answered without one; a token that is not valid is
+//! refused even where none is needed, and goes nowhere from here but to [`OpenAct::authenticate`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +21,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     Doors,
     envelope::{Failure, RequestId},
+    resource,
 };
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -45,24 +47,27 @@ pub(crate) async fn admit(State(doors): State<Doors>, mut request: Request, next
     if is_public(request.uri().path()) {
         return next.run(request).await;
     }
+    let (base, path) = (resource::base(&doors, &request), request.uri().path().to_owned());
     let headers = request.headers();
     let admitted = async {
         let caller = Arc::new(caller(&doors, headers).await?);
         let place = doors.meters.admit(&caller)?;
         Ok::<_, Failure>(Admitted { caller, _place: place.map(Arc::new) })
     };
-    match admitted.await {
+    let response = match admitted.await {
         Ok(admitted) => {
             request.extensions_mut().insert(admitted);
             next.run(request).await
         }
         Err(failure) => failure.into_response(),
-    }
+    };
+    // Some are refused by the route, which wants a scope that they do not have.
+    resource::lead(response, base, &path)
 }
 
 fn is_public(path: &str) -> bool {
     let below = path.strip_prefix("/api/v1").unwrap_or(path);
-    PUBLIC.contains(&below) || path == "/docs" || path.starts_with("/docs/")
+    PUBLIC.contains(&below) || path == "/docs" || path.starts_with("/docs/") || resource::is_metadata(path)
 }
 
 /// Whether a caller without a token may do everything: on loopback, as long as nobody made a token.
@@ -70,12 +75,13 @@ pub(crate) async fn is_open(doors: &Doors) -> Outcome<bool> {
     Ok(doors.settings.open_without_tokens && !doors.openact()?.wants_tokens().await?)
 }
 
-async fn caller(doors: &Doors, headers: &HeaderMap) -> Result<Caller, Failure> {
+/// Who a request is of.
+pub(crate) async fn caller(doors: &Doors, headers: &HeaderMap) -> Result<Caller, Failure> {
     let openact = doors.openact()?;
     match token(headers)? {
         Some(token) => openact.authenticate(token).await.map_err(|error| match error.code {
-            ErrorCode::Unauthenticated => challenged(error),
-            _ => error.into(),
+            ErrorCode::Unauthenticated => challenged(error, ", error=\"invalid_token\""),
+            _ => forbidden(error),
         }),
         None if is_open(doors).await? => Ok(anybody()),
         None => Err(unauthenticated(
@@ -115,11 +121,21 @@ fn token(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
 }
 
 fn unauthenticated(message: &str, hint: &str) -> Failure {
-    challenged(Error::new(ErrorCode::Unauthenticated, message).hint(hint))
+    challenged(Error::new(ErrorCode::Unauthenticated, message).hint(hint), "")
 }
 
-fn challenged(error: Error) -> Failure {
-    Failure::from(error).header(header::WWW_AUTHENTICATE, "Bearer realm=\"openact\"")
+/// With what RFC 6750 section 3 has a refusal say.
+fn challenged(error: Error, why: &str) -> Failure {
+    Failure::from(error).header(header::WWW_AUTHENTICATE, &format!("Bearer realm=\"openact\"{why}"))
+}
+
+/// Tells a client which scope would do, where one would.
+fn forbidden(error: Error) -> Failure {
+    let scope = error.details.as_ref().and_then(|details| details["required_scope"].as_str());
+    match scope.map(|scope| format!(", error=\"insufficient_scope\", scope=\"{scope}\"")) {
+        Some(why) => challenged(error, &why),
+        None => error.into(),
+    }
 }
 
 /// A request of somebody who may run actions.
@@ -156,16 +172,10 @@ impl FromRequestParts<Doors> for Manage {
 
     async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, Failure> {
         let mut call = Call::from_request_parts(parts, doors).await?;
-        match call.admitted.caller.may_manage {
-            true => {
-                let actor = call.admitted.caller.name.clone();
-                call.openact = call.openact.acting_as(Author { actor, door: Door::Rest });
-                Ok(Self(call))
-            }
-            false => Err(Error::new(ErrorCode::Forbidden, "this token may run actions and not manage them")
-                .hint("make one that may: openact token create NAME --manage")
-                .into()),
-        }
+        call.admitted.caller.check_manage().map_err(forbidden)?;
+        let actor = call.admitted.caller.name.clone();
+        call.openact = call.openact.acting_as(Author { actor, door: Door::Rest });
+        Ok(Self(call))
     }
 }
 

@@ -3,8 +3,9 @@
 //! Read in this order: [`router`] (the routes and what is around them), `access` (who calls, as whom), `envelope` (what is
 //! answered), `request` (what is read), `routes/` (a file per thing), `stream` (items as they come), `listen` (connections).
 //!
-//! Invariants: every answer of a route is the JSON envelope, but those of streams, metrics and pages; no action runs on a
-//! request that was not read whole and understood whole; nothing here is a rule that another door would lack.
+//! Invariants: every answer of a route is the JSON envelope, but those of streams, metrics, pages and the metadata of OAuth
+//! (`resource`); no action runs on a request that was not read whole and understood whole; nothing here is a rule that
+//! another door would lack.
 
 mod access;
 mod docs;
@@ -15,6 +16,7 @@ mod mcp;
 mod meter;
 mod openapi;
 mod origin;
+mod resource;
 mod routes;
 mod shapes;
 mod slot;
@@ -44,6 +46,9 @@ pub struct ServerSettings {
     pub open_without_tokens: bool,
     /// Names in `Host` that are this server's, besides those of loopback. With none, any is accepted once tokens are needed.
     pub hosts: Vec<String>,
+    /// How others know this server, scheme and host: for the metadata that leads clients to the issuer of tokens. With none, as
+    /// each request names it.
+    pub public_url: Option<String>,
     /// Web pages that may call from a browser: `https://app.example.com`.
     pub cors_origins: Vec<String>,
     /// What may be run at all, whatever a caller's token allows.
@@ -63,6 +68,7 @@ impl Default for ServerSettings {
     pub patience: Patience,
             open_without_tokens: true,
             hosts: Vec::new(),
+            public_url: None,
             cors_origins: Vec::new(),
             governance: Arc::default(),
             timeout_max: None,
@@ -124,6 +130,7 @@ fn doors(slot: Slot, settings: ServerSettings) -> Doors {
 
 fn routed(doors: &Doors) -> Result<Router> {
     let cors = cors(&doors.settings)?;
+    doors.settings.public_url.as_deref().map(resource::check).transpose()?;
     let (routes, _) = routes::routes().split_for_parts();
     let is_small_and_whole = DefaultPredicate::new()
         .and(NotForContentType::const_new("application/x-ndjson"))
@@ -131,6 +138,7 @@ fn routed(doors: &Doors) -> Result<Router> {
     let routes = routes
         .merge(routes::outside())
         .merge(mcp::routes(doors))
+        .merge(resource::routes())
         .fallback(routes::unknown_route)
         .method_not_allowed_fallback(routes::wrong_method)
         .layer(middleware::from_fn_with_state(doors.clone(), access::admit))
@@ -178,8 +186,15 @@ fn cors(settings: &ServerSettings) -> Result<Option<CorsLayer>> {
     .into_iter()
     .chain(["if-match", "if-none-match", "last-event-id", "traceparent", "tracestate"])
     .chain(["mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name"]);
-    let exposed =
-        ["x-request-id", "etag", "location", "retry-after", "mcp-session-id", "mcp-protocol-version"];
+    let exposed = [
+        "x-request-id",
+        "etag",
+        "location",
+        "retry-after",
+        "mcp-session-id",
+        "mcp-protocol-version",
+        "www-authenticate",
+    ];
     Ok(Some(
         CorsLayer::new()
             .allow_origin(AllowOrigin::list(origins))

@@ -52,7 +52,7 @@ async fn refused(doors: &Doors, host: Option<Authority>, headers: &HeaderMap) ->
 }
 
 /// What the request was sent to. Two `Host` headers that differ are nobody's.
-fn host(request: &Request) -> Option<Authority> {
+pub(crate) fn host(request: &Request) -> Option<Authority> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().ok()?.parse::<Authority>().ok()?,

@@ -4,6 +4,7 @@
 
 mod access;
 mod hostile;
+mod oidc;
 mod openapi;
 mod records;
 mod runs;

@@ -1,6 +1,6 @@
-//! The npm package oidc-provider with `client_credentials`: a token endpoint of somebody else's making.
+//! The npm package oidc-provider with `client_credentials`: a token endpoint of somebody else's making, and an issuer of JWTs.
 //!
-//! Invariant: its tokens live [`Oidc::TOKEN_SECONDS`].
+//! Invariant: its tokens live [`Oidc::TOKEN_SECONDS`], but for JWTs: those for another resource than `urn:api`.
 
 use std::{process::Command, sync::OnceLock};
 

@@ -83,6 +83,7 @@ fn settings(args: &args::Serve, is_loopback: bool) -> ServerSettings {
     ServerSettings {
         open_without_tokens: is_loopback,
         hosts: args.host.clone(),
+        public_url: args.public_url.clone(),
         cors_origins: args.cors_origin.clone(),
         governance: Arc::new(Governance { allow: args.allow.clone(), deny: args.deny.clone() }),
         timeout_max: args.timeout_secs.map(Duration::from_secs),
@@ -124,6 +125,9 @@ fn builder(app: &App, args: &args::Serve) -> Result<Builder> {
         .store(app.settings.store()?)
         .door(Door::Rest)
         .allow_private_only(args.allow_private.clone());
+    if let (Some(issuer), Some(audience)) = (&args.oidc_issuer, &args.oidc_audience) {
+        builder = builder.oidc(issuer, audience);
+    }
     builder = args.connector.iter().fold(builder, |builder, path| builder.connector_file(path));
     Ok(app.traced(args.config.iter().fold(builder, |builder, path| builder.config_file(path))))
 }
@@ -136,7 +140,7 @@ async fn refuse_open_door(openact: &OpenAct, is_loopback: bool) -> Result<()> {
     Err(Error::invalid_config(
         "other machines can reach this address, and there is no token to tell callers by",
     )
-    .hint("make one: openact token create NAME; or listen on 127.0.0.1"))
+    .hint("make one: openact token create NAME; or name an issuer of tokens: --oidc-issuer; or listen on 127.0.0.1"))
 }
 
 /// Calls would fail one by one, each when it first needs a secret.
@@ -163,12 +167,13 @@ fn greeting(address: &str, args: &args::Serve, settings: &ServerSettings, is_loo
     if args.mcp {
         lines.push(format!("MCP    http://{address}/mcp"));
     }
-    lines.push(match is_loopback {
-        true => {
+    lines.push(match (&args.oidc_issuer, is_loopback) {
+        (Some(issuer), _) => format!("callers: by token of {issuer}, or of this server (openact token)"),
+        (None, true) => {
             "callers: without a token while there is none, from this machine; else by token (openact token)"
                 .into()
         }
-        false => "callers: by token (openact token)".to_owned(),
+        (None, false) => "callers: by token (openact token)".to_owned(),
     });
     lines.push(match args.allow_private.as_slice() {
         [] => "refused: private addresses (--allow-private RULE)".to_owned(),
