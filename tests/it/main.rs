@@ -18,6 +18,7 @@ mod chaos_calls;
 mod chaos_tls;
 mod cli;
 mod cli_hostile;
+mod clients;
 mod components;
 mod config;
 mod crash;

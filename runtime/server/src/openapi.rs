@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document, from the routes and the types they read and answer.
 //!
-//! Invariant: every operation says that it may fail, and how a failure looks.
+//! Invariant: every operation has a name of its own, and says that it may fail, and how a failure looks.
 
 use std::sync::OnceLock;
 
@@ -47,10 +47,19 @@ fn document() -> OpenApi {
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
         for operation in operations.into_iter().flatten() {
+            named(operation);
             may_fail(operation);
         }
     }
     document
+}
+
+/// With a name that no other has: generated clients call their functions so.
+fn named(operation: &mut Operation) {
+    let tag = operation.tags.as_ref().and_then(|tags| tags.first());
+    if let Some((tag, id)) = tag.zip(operation.operation_id.as_mut()) {
+        *id = format!("{tag}_{id}");
+    }
 }
 
 fn may_fail(operation: &mut Operation) {

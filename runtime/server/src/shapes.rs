@@ -3,10 +3,15 @@
 //! Invariant: what is read refuses fields it does not know; what is answered is made of these types wherever it is not a record
 //! that another crate writes.
 
-use openact::{Interface, Timestamp};
+use std::collections::HashMap;
+
+use openact::{ErrorCode, Interface, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::{Object, ObjectBuilder, Type},
+};
 
 /// An answer that succeeded.
 #[derive(Serialize, ToSchema)]
@@ -33,7 +38,7 @@ pub(crate) struct FailureEnvelope {
 #[schema(as = Error)]
 pub(crate) struct ErrorShape {
     /// The stable code.
-    #[schema(pattern = "^[A-Z]+(_[A-Z]+)*$", example = "NOT_FOUND")]
+    #[schema(schema_with = codes)]
     code: String,
     /// What happened.
     message: String,
@@ -47,6 +52,33 @@ pub(crate) struct ErrorShape {
     /// Where in a configuration.
     #[schema(nullable = false)]
     place: Option<String>,
+}
+
+/// An object whose fields are not told here: they are an action's, a connector's, or a record's.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Fields(HashMap<String, Value>);
+
+/// What a stream of events is made of, as the format has it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StreamEvent {
+    /// To come back with, of a run that was started by POST /runs.
+    #[schema(nullable = false)]
+    id: Option<String>,
+    /// `item`, `missed`, and at the end `result` or `error`
+    event: String,
+    /// JSON: of an item the item, at the end the envelope.
+    data: String,
+}
+
+/// Every code, so that a generated client knows them.
+fn codes() -> Object {
+    let codes = ErrorCode::ALL.iter().map(|code| code.as_str().to_ascii_uppercase());
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("The stable code"))
+        .enum_values(Some(codes))
+        .examples(["NOT_FOUND"])
+        .build()
 }
 
 /// What the answer tells besides.
@@ -184,7 +216,7 @@ impl From<Interface> for ActionSchema {
 /// A page of connections.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ConnectionList {
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Fields>)]
     pub(crate) connections: Vec<Value>,
     pub(crate) page: u32,
     pub(crate) page_size: u32,
@@ -194,7 +226,7 @@ pub(crate) struct ConnectionList {
 /// A page of runs, the newest first.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RunList {
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Fields>)]
     pub(crate) runs: Vec<Value>,
     pub(crate) page: u32,
     pub(crate) page_size: u32,
@@ -221,7 +253,7 @@ pub(crate) struct SecretShape {
 /// Installed and bundled connectors, with their manifests.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ConnectorList {
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Fields>)]
     pub(crate) connectors: Vec<Value>,
 }
 
@@ -258,7 +290,7 @@ pub(crate) struct ExecuteResult {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExecuteBody {
     /// The action's input; `{}` where it takes none.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Fields)]
     pub(crate) input: Map<String, Value>,
     #[serde(default)]
     pub(crate) options: ExecuteOptions,
@@ -272,7 +304,7 @@ pub(crate) struct ExecuteTrnBody {
     #[schema(example = "trn:openact:default:action/http/get-user@v1")]
     pub(crate) action_trn: String,
     /// The action's input; `{}` where it takes none.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Fields)]
     pub(crate) input: Map<String, Value>,
     #[serde(default)]
     pub(crate) options: ExecuteOptions,
@@ -283,12 +315,12 @@ pub(crate) struct ExecuteTrnBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct InlineBody {
     /// As a configuration file, in JSON.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Fields)]
     pub(crate) config: Map<String, Value>,
     /// `connector/name`, or a name alone.
     pub(crate) action: String,
     /// The action's input; `{}` where it takes none.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Fields)]
     pub(crate) input: Map<String, Value>,
     #[serde(default)]
     pub(crate) options: ExecuteOptions,
@@ -296,16 +328,14 @@ pub(crate) struct InlineBody {
 
 /// How to run it.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ExecuteOptions {
     /// The deadline, milliseconds.
-    #[schema(minimum = 1, nullable = false)]
+    #[schema(minimum = 1)]
     pub(crate) timeout_ms: Option<u64>,
     /// Say what would be done, and do nothing.
-    #[schema(nullable = false)]
     pub(crate) dry_run: Option<bool>,
     /// Answer with the items as they come, by `Accept`: `text/event-stream` or `application/x-ndjson`.
-    #[schema(nullable = false)]
     pub(crate) stream: Option<bool>,
 }
 
@@ -366,6 +396,7 @@ pub(crate) struct RunQuery {
     /// Of this connector's actions.
     pub(crate) kind: Option<String>,
     /// `failed`: only those.
+    #[param(inline)]
     pub(crate) status: Option<RunStatusQuery>,
     /// From 1.
     #[param(minimum = 1)]
@@ -426,7 +457,6 @@ pub(crate) struct NewTokenBody {
     pub(crate) name: String,
     /// For which tenants; every one if absent.
     #[serde(default)]
-    #[schema(nullable = false)]
     pub(crate) tenants: Option<Vec<String>>,
     /// Only these actions: `*`, `connector.action`, `connector.*`, `*.action`.
     #[serde(default)]
@@ -439,15 +469,15 @@ pub(crate) struct NewTokenBody {
     pub(crate) manage: bool,
     /// Requests in a second.
     #[serde(default)]
-    #[schema(minimum = 1, nullable = false)]
+    #[schema(minimum = 1)]
     pub(crate) rate_per_second: Option<u32>,
     /// Requests at once.
     #[serde(default)]
-    #[schema(minimum = 1, nullable = false)]
+    #[schema(minimum = 1)]
     pub(crate) concurrency: Option<u32>,
     /// When it ends.
     #[serde(default)]
-    #[schema(format = DateTime, nullable = false)]
+    #[schema(format = DateTime)]
     pub(crate) expires_at: Option<String>,
 }
 
@@ -468,7 +498,7 @@ pub(crate) struct NewConnection {
     pub(crate) connector: String,
     pub(crate) name: String,
     /// As in a configuration file; what is a secret in it is sealed.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Fields)]
     pub(crate) config: Map<String, Value>,
 }
 
@@ -492,11 +522,11 @@ pub(crate) struct NewAction {
     /// The name of the connection it runs over, of the same kind.
     pub(crate) connection: String,
     /// As in a configuration file, without `connection` and `mcp`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Fields)]
     pub(crate) config: Map<String, Value>,
     /// As in a configuration file: `{"enabled": true}`.
     #[serde(default)]
-    #[schema(value_type = Object, required = false, nullable = false)]
+    #[schema(value_type = Option<Fields>, required = false)]
     pub(crate) mcp: Option<Map<String, Value>>,
 }
 

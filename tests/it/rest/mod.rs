@@ -8,7 +8,7 @@ mod oidc;
 mod openapi;
 mod records;
 mod runs;
-mod serve;
+pub(crate) mod serve;
 mod streaming;
 
 use std::sync::Arc;

@@ -11,9 +11,9 @@ use serde_json::Value;
 use support::command::{openact, stderr};
 
 /// A server that runs; it is killed with this value.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    url: String,
+    pub(crate) url: String,
     said: Vec<String>,
     stderr: BufReader<std::process::ChildStderr>,
 }
@@ -27,7 +27,7 @@ impl Drop for Server {
 
 impl Server {
     /// Starts it on a free port and reads what it says until a line begins with `until`.
-    fn start(command: &mut Command, until: &str) -> Self {
+    pub(crate) fn start(command: &mut Command, until: &str) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let mut server = Self { child, url: String::new(), said: Vec::new(), stderr };

@@ -11,7 +11,7 @@ use crate::{
     access::{Call, Manage},
     envelope::{Answer, Reply},
     extract::{JsonBody, Named, Params},
-    shapes::{ActionList, ActionQuery, ActionSchema, ActionSummary, Envelope, NewAction},
+    shapes::{ActionList, ActionQuery, ActionSchema, ActionSummary, Envelope, Fields, NewAction},
 };
 
 /// Actions, the latest version of each
@@ -60,7 +60,7 @@ fn summary(record: &ActionRecord) -> ActionSummary {
 /// One action, with its configuration
 #[utoipa::path(get, path = "/actions/{reference}", tag = "actions",
     params(("reference" = String, Path, description = "TRN, connector.name or name")),
-    responses((status = 200, description = "The record", body = Envelope<Object>)))]
+    responses((status = 200, description = "The record", body = Envelope<Fields>)))]
 pub(crate) async fn get(Manage(call): Manage, Named(reference): Named) -> Answer {
     // What may not be run is not shown either.
     let interface = call.openact.interface(&call.tenant, &reference, &call.governance).await?;
@@ -78,7 +78,7 @@ pub(crate) async fn schema(call: Call, Named(reference): Named) -> Answer {
 
 /// Create an action
 #[utoipa::path(post, path = "/actions", tag = "actions", request_body = NewAction,
-    responses((status = 201, description = "It is there", body = Envelope<Object>)))]
+    responses((status = 201, description = "It is there", body = Envelope<Fields>)))]
 pub(crate) async fn create(Manage(call): Manage, JsonBody(body): JsonBody<NewAction>) -> Answer {
     let body = Value::Object(body.record());
     let written = call.openact.put_action(&call.tenant, &body, &Expected::Absent).await?;
@@ -89,7 +89,7 @@ pub(crate) async fn create(Manage(call): Manage, JsonBody(body): JsonBody<NewAct
 #[utoipa::path(put, path = "/actions/{reference}", tag = "actions", request_body = NewAction,
     params(("reference" = String, Path, description = "connector.name or name"),
         ("if-match" = Option<String>, Header, description = "The etag of what is written over")),
-    responses((status = 200, description = "As it is now", body = Envelope<Object>), (status = 201, description = "It was not there before", body = Envelope<Object>)))]
+    responses((status = 200, description = "As it is now", body = Envelope<Fields>), (status = 201, description = "It was not there before", body = Envelope<Fields>)))]
 pub(crate) async fn put(
     Manage(call): Manage,
     Named(reference): Named,
@@ -106,7 +106,7 @@ pub(crate) async fn put(
 #[utoipa::path(delete, path = "/actions/{reference}", tag = "actions",
     params(("reference" = String, Path, description = "TRN (that version), or connector.name or name (all versions)"),
         ("if-match" = Option<String>, Header, description = "The etag of what is deleted")),
-    responses((status = 200, description = "It is gone", body = Envelope<Object>)))]
+    responses((status = 200, description = "It is gone", body = Envelope<Fields>)))]
 pub(crate) async fn delete(Manage(call): Manage, Named(reference): Named, headers: HeaderMap) -> Answer {
     call.openact.delete_action(&call.tenant, &reference, &records::expected(&headers)?).await?;
     Ok(Reply::new(json!({ "deleted": reference })))

@@ -11,7 +11,7 @@ use crate::{
     access::Manage,
     envelope::{Answer, Reply},
     extract::{JsonBody, Named, Params},
-    shapes::{ConnectionList, ConnectionQuery, Envelope, NewConnection},
+    shapes::{ConnectionList, ConnectionQuery, Envelope, Fields, NewConnection},
 };
 
 /// Connections, the latest version of each
@@ -35,7 +35,7 @@ pub(crate) async fn list(Manage(call): Manage, Params(query): Params<ConnectionQ
 /// One connection
 #[utoipa::path(get, path = "/connections/{reference}", tag = "connections",
     params(("reference" = String, Path, description = "TRN, connector.name or name")),
-    responses((status = 200, description = "The record", body = Envelope<Object>)))]
+    responses((status = 200, description = "The record", body = Envelope<Fields>)))]
 pub(crate) async fn get(Manage(call): Manage, Named(reference): Named) -> Answer {
     Ok(records::shown(&call.openact.show_connection(&call.tenant, &reference).await?))
 }
@@ -43,14 +43,14 @@ pub(crate) async fn get(Manage(call): Manage, Named(reference): Named) -> Answer
 /// Ask a connection whether it works. That it does not is in the report
 #[utoipa::path(post, path = "/connections/{reference}/check", tag = "connections",
     params(("reference" = String, Path, description = "TRN, connector.name or name")),
-    responses((status = 200, description = "What was found", body = Envelope<Object>)))]
+    responses((status = 200, description = "What was found", body = Envelope<Fields>)))]
 pub(crate) async fn check(Manage(call): Manage, Named(reference): Named) -> Answer {
     Ok(Reply::new(call.openact.check_connection(&call.tenant, &reference).await?.to_json()))
 }
 
 /// Create a connection
 #[utoipa::path(post, path = "/connections", tag = "connections", request_body = NewConnection,
-    responses((status = 201, description = "It is there", body = Envelope<Object>)))]
+    responses((status = 201, description = "It is there", body = Envelope<Fields>)))]
 pub(crate) async fn create(Manage(call): Manage, JsonBody(body): JsonBody<NewConnection>) -> Answer {
     let body = Value::Object(body.record());
     let written = call.openact.put_connection(&call.tenant, &body, &Expected::Absent).await?;
@@ -61,7 +61,7 @@ pub(crate) async fn create(Manage(call): Manage, JsonBody(body): JsonBody<NewCon
 #[utoipa::path(put, path = "/connections/{reference}", tag = "connections", request_body = NewConnection,
     params(("reference" = String, Path, description = "connector.name or name"),
         ("if-match" = Option<String>, Header, description = "The etag of what is written over")),
-    responses((status = 200, description = "As it is now", body = Envelope<Object>), (status = 201, description = "It was not there before", body = Envelope<Object>)))]
+    responses((status = 200, description = "As it is now", body = Envelope<Fields>), (status = 201, description = "It was not there before", body = Envelope<Fields>)))]
 pub(crate) async fn put(
     Manage(call): Manage,
     Named(reference): Named,
@@ -78,7 +78,7 @@ pub(crate) async fn put(
 #[utoipa::path(delete, path = "/connections/{reference}", tag = "connections",
     params(("reference" = String, Path, description = "TRN (that version), or connector.name or name (all versions)"),
         ("if-match" = Option<String>, Header, description = "The etag of what is deleted")),
-    responses((status = 200, description = "It is gone", body = Envelope<Object>)))]
+    responses((status = 200, description = "It is gone", body = Envelope<Fields>)))]
 pub(crate) async fn delete(Manage(call): Manage, Named(reference): Named, headers: HeaderMap) -> Answer {
     call.openact.delete_connection(&call.tenant, &reference, &records::expected(&headers)?).await?;
     Ok(Reply::new(json!({ "deleted": reference })))

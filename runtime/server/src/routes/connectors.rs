@@ -11,7 +11,7 @@ use crate::{
     access::{Everywhere, Manage},
     envelope::{Answer, Failure, Reply},
     extract::{Named, Params, RawBody},
-    shapes::{ConnectorList, Envelope, InstallQuery},
+    shapes::{ConnectorList, Envelope, Fields, InstallQuery},
 };
 
 /// Connectors, bundled and installed
@@ -27,7 +27,7 @@ pub(crate) async fn list(Manage(call): Manage) -> Answer {
 /// Install a component, or a template, in place of an earlier one of its name
 #[utoipa::path(post, path = "/connectors", tag = "connectors", params(InstallQuery),
     request_body(content((Vec<u8> = "application/wasm"), (String = "application/yaml"))),
-    responses((status = 201, description = "It is installed", body = Envelope<Object>)))]
+    responses((status = 201, description = "It is installed", body = Envelope<Fields>)))]
 pub(crate) async fn install(
     Everywhere(call): Everywhere,
     Params(query): Params<InstallQuery>,
@@ -67,7 +67,7 @@ fn grants(text: Option<&str>) -> openact::Result<Vec<Capability>> {
 
 /// Remove an installed connector that no connection uses
 #[utoipa::path(delete, path = "/connectors/{name}", tag = "connectors", params(("name" = String, Path, description = "Its name")),
-    responses((status = 200, description = "It is gone", body = Envelope<Object>)))]
+    responses((status = 200, description = "It is gone", body = Envelope<Fields>)))]
 pub(crate) async fn remove(Everywhere(call): Everywhere, Named(name): Named) -> Answer {
     let name = ConnectorName::canonical(&name)?;
     call.openact.remove_connector(&name).await?;

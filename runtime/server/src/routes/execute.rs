@@ -13,7 +13,9 @@ use crate::{
     access::Call,
     envelope::{Data, Failure, Metadata, Reply},
     extract::{JsonBody, Named, Params},
-    shapes::{Envelope, ExecuteBody, ExecuteOptions, ExecuteQuery, ExecuteResult, ExecuteTrnBody},
+    shapes::{
+        Envelope, ExecuteBody, ExecuteOptions, ExecuteQuery, ExecuteResult, ExecuteTrnBody, StreamEvent,
+    },
     stream::{self, Form},
 };
 
@@ -22,7 +24,7 @@ use crate::{
     params(("reference" = String, Path, description = "connector.name, name, or a TRN (percent-encoded)"), ExecuteQuery),
     request_body = ExecuteBody,
     responses((status = 200, description = "Its result; with options.stream its items, one by one", content(
-        (Envelope<ExecuteResult> = "application/json"), (String = "text/event-stream"), (String = "application/x-ndjson")))))]
+        (Envelope<ExecuteResult> = "application/json"), (StreamEvent = "text/event-stream"), (String = "application/x-ndjson")))))]
 pub(crate) async fn by_reference(
     call: Call,
     Named(reference): Named,
@@ -41,7 +43,7 @@ pub(crate) async fn by_reference(
 /// Run an action by its TRN
 #[utoipa::path(post, path = "/execute", tag = "execute", request_body = ExecuteTrnBody,
     responses((status = 200, description = "Its result; with options.stream its items, one by one", content(
-        (Envelope<ExecuteResult> = "application/json"), (String = "text/event-stream"), (String = "application/x-ndjson")))))]
+        (Envelope<ExecuteResult> = "application/json"), (StreamEvent = "text/event-stream"), (String = "application/x-ndjson")))))]
 pub(crate) async fn by_trn(
     call: Call,
     headers: HeaderMap,

@@ -10,7 +10,7 @@ use crate::{
     access::Call,
     envelope::{Answer, Reply},
     extract::{Named, Params},
-    shapes::{Envelope, Kind, Kinds, OperationQuery},
+    shapes::{Envelope, Fields, Kind, Kinds, OperationQuery},
 };
 
 /// Kinds of connections
@@ -41,14 +41,14 @@ async fn info(call: &Call, name: &str) -> openact::Result<ConnectorInfo> {
 
 /// One kind, with its manifest
 #[utoipa::path(get, path = "/kinds/{kind}", tag = "kinds", params(("kind" = String, Path, description = "A connector's name")),
-    responses((status = 200, description = "What it says of itself", body = Envelope<Object>)))]
+    responses((status = 200, description = "What it says of itself", body = Envelope<Fields>)))]
 pub(crate) async fn get(call: Call, Named(name): Named) -> Answer {
     Ok(Reply::new(json(info(&call, &name).await?)?))
 }
 
 /// JSON Schema of a kind's connections
 #[utoipa::path(get, path = "/kinds/{kind}/connection-schema", tag = "kinds", params(("kind" = String, Path, description = "A connector's name")),
-    responses((status = 200, description = "The schema", body = Envelope<Object>)))]
+    responses((status = 200, description = "The schema", body = Envelope<Fields>)))]
 pub(crate) async fn connection_schema(call: Call, Named(name): Named) -> Answer {
     Ok(Reply::new(info(&call, &name).await?.manifest.connection_schema.clone()))
 }
@@ -56,7 +56,7 @@ pub(crate) async fn connection_schema(call: Call, Named(name): Named) -> Answer 
 /// JSON Schema of a kind's actions, of one operation
 #[utoipa::path(get, path = "/kinds/{kind}/action-schema", tag = "kinds",
     params(("kind" = String, Path, description = "A connector's name"), OperationQuery),
-    responses((status = 200, description = "The schema", body = Envelope<Object>)))]
+    responses((status = 200, description = "The schema", body = Envelope<Fields>)))]
 pub(crate) async fn action_schema(
     call: Call,
     Named(name): Named,

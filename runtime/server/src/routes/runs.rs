@@ -12,7 +12,7 @@ use crate::{
     access::Call,
     envelope::{Answer, Failure, Metadata, Reply, shown},
     extract::{JsonBody, Named, Params},
-    shapes::{Envelope, ExecuteTrnBody, RunList, RunQuery, RunStatusQuery},
+    shapes::{Envelope, ExecuteTrnBody, Fields, RunList, RunQuery, RunStatusQuery, StreamEvent},
     stream,
 };
 
@@ -48,7 +48,7 @@ pub(crate) async fn list(call: Call, Params(query): Params<RunQuery>) -> Answer 
 
 /// One run: its record, and of one that was started by POST /runs its state and result
 #[utoipa::path(get, path = "/runs/{run_id}", tag = "runs", params(("run_id" = String, Path, description = "As in an answer's metadata")),
-    responses((status = 200, description = "What is known of it", body = Envelope<Object>)))]
+    responses((status = 200, description = "What is known of it", body = Envelope<Fields>)))]
 pub(crate) async fn get(call: Call, Named(id): Named) -> Answer {
     let id = id.parse()?;
     let status = visible(&call, id).await?;
@@ -57,7 +57,7 @@ pub(crate) async fn get(call: Call, Named(id): Named) -> Answer {
 
 /// Start a run and do not wait for it
 #[utoipa::path(post, path = "/runs", tag = "runs", request_body = ExecuteTrnBody,
-    responses((status = 202, description = "It was started; Location says where it is told of", body = Envelope<Object>)))]
+    responses((status = 202, description = "It was started; Location says where it is told of", body = Envelope<Fields>)))]
 pub(crate) async fn start(
     call: Call,
     headers: HeaderMap,
@@ -82,7 +82,7 @@ pub(crate) async fn start(
 
 /// Stop a run
 #[utoipa::path(post, path = "/runs/{run_id}/cancel", tag = "runs", params(("run_id" = String, Path, description = "As in an answer's metadata")),
-    responses((status = 200, description = "It was told to stop", body = Envelope<Object>)))]
+    responses((status = 200, description = "It was told to stop", body = Envelope<Fields>)))]
 pub(crate) async fn cancel(call: Call, Named(id): Named) -> Answer {
     let id = id.parse()?;
     visible(&call, id).await?;
@@ -95,7 +95,7 @@ pub(crate) async fn cancel(call: Call, Named(id): Named) -> Answer {
 #[utoipa::path(get, path = "/runs/{run_id}/events", tag = "runs",
     params(("run_id" = String, Path, description = "As in an answer's metadata"),
         ("last-event-id" = Option<String>, Header, description = "The id of the last event that was read")),
-    responses((status = 200, description = "The events", content_type = "text/event-stream", body = String)))]
+    responses((status = 200, description = "The events", content_type = "text/event-stream", body = StreamEvent)))]
 pub(crate) async fn events(call: Call, Named(id): Named, headers: HeaderMap) -> Result<Response, Failure> {
     let id = id.parse()?;
     visible(&call, id).await?;

@@ -10,11 +10,11 @@ use crate::{
     access::Everywhere,
     envelope::{Answer, Reply},
     extract::{JsonBody, Named},
-    shapes::NewTokenBody,
+    shapes::{Envelope, Fields, NewTokenBody},
 };
 
 /// Tokens, without their texts
-#[utoipa::path(get, path = "/tokens", tag = "tokens", responses((status = 200, description = "All", body = Envelope<Object>)))]
+#[utoipa::path(get, path = "/tokens", tag = "tokens", responses((status = 200, description = "All", body = Envelope<Fields>)))]
 pub(crate) async fn list(Everywhere(call): Everywhere) -> Answer {
     let tokens: Vec<Value> =
         call.openact.list_tokens().await?.iter().map(openact::TokenInfo::to_json).collect();
@@ -23,7 +23,7 @@ pub(crate) async fn list(Everywhere(call): Everywhere) -> Answer {
 
 /// Make a token. Its text is in this answer and never again
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = NewTokenBody,
-    responses((status = 201, description = "It is made", body = Envelope<Object>)))]
+    responses((status = 201, description = "It is made", body = Envelope<Fields>)))]
 pub(crate) async fn create(Everywhere(call): Everywhere, JsonBody(body): JsonBody<NewTokenBody>) -> Answer {
     let expires_at = body.expires_at.as_deref().map(str::parse::<Timestamp>).transpose().map_err(|_| {
         Error::invalid_input("expires_at is not a time").hint("expected such as 2027-01-31T00:00:00Z")
@@ -50,7 +50,7 @@ pub(crate) async fn create(Everywhere(call): Everywhere, JsonBody(body): JsonBod
 
 /// End a token
 #[utoipa::path(delete, path = "/tokens/{name}", tag = "tokens", params(("name" = String, Path, description = "Its name or id")),
-    responses((status = 200, description = "The next call with it is refused", body = Envelope<Object>)))]
+    responses((status = 200, description = "The next call with it is refused", body = Envelope<Fields>)))]
 pub(crate) async fn revoke(Everywhere(call): Everywhere, Named(name): Named) -> Answer {
     Ok(Reply::new(call.openact.revoke_token(&name).await?.to_json()))
 }
