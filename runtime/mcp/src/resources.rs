@@ -106,7 +106,8 @@ async fn unknown(server: &Server, caller: &McpCaller, uri: &str) -> ErrorData {
     let shown: String = uri.chars().take(256).collect();
     let near = nearest(uri, uris.iter().map(String::as_str));
     let end = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
-    ErrorData::resource_not_found(format!("there is no resource '{}'{end}", shown.escape_debug()), None)
+    let message = format!("there is no resource '{}'{end}", shown.escape_debug());
+    ErrorData::resource_not_found(message, Some(json!({ "uri": shown })))
 }
 
 /// A failure that has no result to be told in.

@@ -132,11 +132,22 @@ pub(crate) fn said<'a>(interface: &'a Interface, key: &str) -> Option<&'a str> {
 
 fn object_schema(schema: &Value) -> Map<String, Value> {
     let mut fields = schema.as_object().cloned().unwrap_or_default();
+    without_headers(&mut fields);
     // Clients insist, and the input of an action is an object in any case.
     if fields.get("type").and_then(Value::as_str) != Some("object") {
         fields.insert("type".into(), "object".into());
     }
     fields
+}
+
+/// Takes out what says that an argument is sent as a header, too (`x-mcp-header`, as in a schema taken from another server):
+/// whoever lists that has to compare both, and here nothing is decided by the header.
+fn without_headers(schema: &mut Map<String, Value>) {
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for property in properties.into_iter().flatten().filter_map(|(_, property)| property.as_object_mut()) {
+        property.remove("x-mcp-header");
+        without_headers(property);
+    }
 }
 
 /// Clients of every version but the last insist on an object, and hold a result against what its tool says it would be.
@@ -193,6 +204,19 @@ mod tests {
         assert_eq!(found, (0..2 * MCP_PAGE + 1).collect::<Vec<_>>());
         assert_eq!(page(numbered(MCP_PAGE), None).unwrap().1, None);
         assert!(page(numbered(1), Some("no cursor!")).is_err());
+    }
+
+    #[test]
+    fn no_argument_is_asked_for_as_a_header() {
+        let schema = serde_json::json!({"properties": {
+            "region": {"type": "string", "x-mcp-header": "Region"},
+            "inner": {"properties": {"x-mcp-header": {"type": "string", "x-mcp-header": "Deep"}}},
+        }});
+        let listed = Value::Object(object_schema(&schema));
+        let expected = serde_json::json!({"type": "object", "properties": {
+            "region": {"type": "string"}, "inner": {"properties": {"x-mcp-header": {"type": "string"}}},
+        }});
+        assert_eq!(listed, expected);
     }
 
     #[test]
