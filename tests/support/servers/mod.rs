@@ -69,8 +69,32 @@ pub(crate) fn node_bin() -> PathBuf {
     found.expect("Node is not among the Python packages; run: make servers")
 }
 
+/// Node, which is to run `program`: with nothing of this process's environment but where programs are, itself among them.
+pub fn node(program: &Path) -> Command {
+    let node = node_bin();
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = node.parent().map(Path::to_owned).into_iter().chain(env::split_paths(&path));
+    let mut command = Command::new(&node);
+    command.env_clear().env("PATH", env::join_paths(folders).unwrap()).arg(program).stdin(Stdio::null());
+    command
+}
+
+/// Schemathesis, with `tests/servers/rest_checks.py`.
+pub fn schemathesis() -> Command {
+    let mut command = Command::new(python_bin());
+    command.args(["-m", "schemathesis.cli"]).stdin(Stdio::null());
+    command.env("SCHEMATHESIS_HOOKS", "rest_checks").env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("servers"));
+    command
+}
+
+/// A file of an npm package that `.ci/servers` brings.
+pub fn npm(file: &str) -> PathBuf {
+    needed(brought().join("node/node_modules").join(file))
+}
+
 /// A program of this repository.
-fn own(name: &str) -> PathBuf {
+pub fn own(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("servers").join(name)
 }
 
