@@ -345,7 +345,14 @@ async fn a5_an_answer_is_sealed_at_rest_and_outlives_a_rotation_of_the_key() {
     openact.import_text("config", &text, Format::Json, &Default::default()).await.unwrap();
     let asked = || keyed("get", json!({"q": "canary-of-a-request"}), "k");
     let first = openact.execute(asked()).await;
-    openact.rotate_key().await.unwrap();
+    // By which key it is sealed is told, before and after.
+    let sealed = async || {
+        let versions = openact.key_status().await.unwrap().versions.into_iter();
+        versions.map(|key| (key.version, key.outcomes)).collect::<Vec<_>>()
+    };
+    assert_eq!(sealed().await, [(Some(1), 1)]);
+    assert_eq!(openact.rotate_key().await.unwrap().records, 1);
+    assert_eq!(sealed().await, [(Some(2), 1), (Some(1), 0)]);
     let again = openact.execute(asked()).await;
     assert_eq!(body(&again), json!({"name": "canary-of-a-result"}));
     assert_eq!(again.run.unwrap().id, first.run.unwrap().id);

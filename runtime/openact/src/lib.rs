@@ -181,6 +181,8 @@ pub(crate) struct Shared {
     pub(crate) runs: kept::Runs,
     /// What is counted of calls.
     pub(crate) metrics: metrics::Metrics,
+    /// Why the files that are followed were refused, as long as they are not mended.
+    pub(crate) refused_files: Mutex<Option<Arc<Error>>>,
     /// Takes spans away.
     telemetry: Option<Telemetry>,
     /// What goes on in the background. It ends when the store is closed, and when this is dropped.
@@ -241,17 +243,17 @@ impl OpenAct {
         }
     }
 
+    /// The same as a task of its own: it goes on while nobody waits for it, and until what this gives is dropped.
+    pub fn start(&self, request: Request) -> Going {
+        execute::start(self.clone(), request)
+    }
+
     /// Writes what is still to be written and closes the store. To be called before the process ends; a run
     /// record may be lost otherwise.
     pub async fn close(&self) -> Result<()> {
         let mut tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.shutdown().await;
         let closed = self.0.store.close().await;
-    /// The same as a task of its own: it goes on while nobody waits for it, and until what this gives is dropped.
-    pub fn start(&self, request: Request) -> Going {
-        execute::start(self.clone(), request)
-    }
-
         if let Some(telemetry) = &self.0.telemetry {
             telemetry.flush().await;
         }
@@ -277,9 +279,9 @@ pub struct Builder {
     author: Option<Author>,
     audit_runs: Option<AuditRuns>,
     telemetry: Option<Telemetry>,
+    oidc: Option<(String, String)>,
 }
 
-    oidc: Option<(String, String)>,
 enum ComponentSource {
     File(PathBuf),
     Bytes(Vec<u8>),
@@ -475,8 +477,6 @@ impl Builder {
         self
     }
 
-    /// Opens the store, starts the engine, loads given connectors, imports given configuration.
-    pub async fn build(self) -> Result<OpenAct> {
     /// The OpenID provider whose tokens callers may show ([`OpenAct::authenticate`]), by its `issuer`, and what it writes as
     /// `aud` into those for this server. Its keys are read in the background, again if it is down.
     #[must_use]
@@ -485,9 +485,11 @@ impl Builder {
         self
     }
 
+    /// Opens the store, starts the engine, loads given connectors, imports given configuration.
+    pub async fn build(self) -> Result<OpenAct> {
+        let oidc = self.oidc.map(|(issuer, audience)| oidc::Settings::new(issuer, audience)).transpose()?;
         let env: Environment = self.env.unwrap_or_else(|| Arc::new(|name| std::env::var(name).ok()));
         let url = settings::store_url(self.store.as_deref().unwrap_or("sqlite::memory:"))?;
-        let oidc = self.oidc.map(|(issuer, audience)| oidc::Settings::new(issuer, audience)).transpose()?;
         let key = match self.key {
             Some(key) => key,
             None => settings::key_source(&url, &env)?,
@@ -515,9 +517,9 @@ impl Builder {
         let store = Store::open(&url, key, self.run_writes).await?.acting_as(author);
         store.set_audit_runs(audit_runs)?;
         let generation = store.prepared_generation().await?;
+        let oidc = oidc.map(|settings| oidc::Oidc::start(settings, &engine, &self.private));
         let shared = Arc::new(Shared {
             engine,
-        let oidc = oidc.map(|settings| oidc::Oidc::start(settings, &engine, &self.private));
             store,
             snapshot: Default::default(),
             catalog: Default::default(),
@@ -528,10 +530,11 @@ impl Builder {
             limiters: Kept::new(CONNECTION_STATE_MAX),
             vault: Kept::new(CONNECTION_STATE_MAX),
             callers: Default::default(),
+            oidc,
             runs: Default::default(),
             metrics: Default::default(),
-            oidc,
             telemetry: self.telemetry,
+            refused_files: Mutex::default(),
             tasks: Mutex::default(),
         });
         let openact = OpenAct(shared.clone(), None);

@@ -90,6 +90,12 @@ impl OpenAct {
         self.0.store.key_status().await
     }
 
+    /// The id of a master key that records are sealed with and that this process does not have. Counts nothing, as
+    /// [`OpenAct::key_status`] does.
+    pub async fn missing_key(&self) -> Result<Option<String>> {
+        self.0.store.missing_key_id().await
+    }
+
     /// Seals every record anew with a new master key while calls go on, in this process and others.
     pub async fn rotate_key(&self) -> Result<KeyRotation> {
         self.store().rotate_key().await

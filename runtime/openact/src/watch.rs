@@ -10,12 +10,12 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read},
     path::{Path, PathBuf},
-    sync::{Arc, Weak},
+    sync::{Arc, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
 
 use openact_core::{
-    Result,
+    Error, Result,
     limits::{CONFIG_BYTES_MAX, CONFIG_POLL, CONFIG_RETRY},
 };
 use tokio::time::Instant;
@@ -41,6 +41,11 @@ impl OpenAct {
         let plan = self.sync_sources(&follower.sources, &follower.options).await?;
         Ok((plan, Watch { openact: self.clone(), follower }))
     }
+
+    /// Why the builder's files, which changed, were refused. Until they are mended, calls use what they said before.
+    pub fn refused_files(&self) -> Option<Arc<Error>> {
+        self.0.refused_files.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Watch {
@@ -61,8 +66,12 @@ pub(crate) async fn follow(openact: Weak<Shared>, mut follower: Follower) {
     loop {
         follower.changed().await;
         let Some(shared) = openact.upgrade() else { return };
-        match follower.take(&OpenAct(shared, None)).await {
+        let refused = |error: Option<Arc<Error>>| {
+            *shared.refused_files.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        };
+        match follower.take(&OpenAct(shared.clone(), None)).await {
             Some(Ok(plan)) => {
+                refused(None);
                 for change in plan.changes.iter().filter(|change| change.is_one()) {
                     tracing::info!("configuration changed: {change}");
                 }
@@ -70,6 +79,7 @@ pub(crate) async fn follow(openact: Weak<Shared>, mut follower: Follower) {
             Some(Err(error)) => {
                 let place = error.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
                 tracing::error!("changed configuration files were refused: {error}{place}");
+                refused(Some(Arc::new(error)));
             }
             None => {}
         }

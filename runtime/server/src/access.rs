@@ -59,7 +59,7 @@ pub(crate) async fn admit(State(doors): State<Doors>, mut request: Request, next
             request.extensions_mut().insert(admitted);
             next.run(request).await
         }
-        Err(failure) => failure.into_response(),
+        Err(failure) => failure.for_strangers().into_response(),
     };
     // Some are refused by the route, which wants a scope that they do not have.
     resource::lead(response, base, &path)

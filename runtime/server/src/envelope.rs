@@ -162,6 +162,20 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The same for somebody who was not let in: what is wrong with the store names files and hosts, which are not theirs to
+    /// know.
+    #[must_use]
+    pub(crate) fn for_strangers(self) -> Self {
+        if self.error.code != ErrorCode::StoreUnavailable {
+            return self;
+        }
+        tracing::warn!("{:?}", self.error);
+        let error = Error::store_unavailable("the store cannot be read");
+        error.with_retryable(self.error.retryable()).hint("the log of the server says why").into()
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (metadata, headers) = (Metadata::default(), HeaderMap::new());
@@ -219,7 +233,9 @@ pub(crate) async fn finish(mut request: Request, next: Next) -> Response {
             Failure::from(Error::internal("the server failed; this is a bug of OpenAct")).into_response()
         }
     };
-    if let Some(answered) = response.extensions_mut().remove::<Arc<Answered>>() {
+    let answered = response.extensions_mut().remove::<Arc<Answered>>();
+    // Of what is as it was, nothing is told but this.
+    if let Some(answered) = answered.filter(|_| response.status() != StatusCode::NOT_MODIFIED) {
         let written = write(&answered, &id, Some(started.elapsed().as_millis() as u64));
         let length = HeaderValue::from(written.len());
         *response.body_mut() = Body::from(written);
@@ -314,6 +330,16 @@ mod tests {
             let made = id(odd);
             assert!(made != odd && made.len() == 36, "{odd} {made}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_store_is_not_for_strangers() {
+        let error = Error::store_unavailable("database sqlite:///srv/openact.db is locked").with_retryable(false);
+        let failure = Failure::from(error.details(serde_json::json!({ "path": "/srv" }))).for_strangers();
+        assert_eq!((failure.error.code, failure.error.retryable()), (ErrorCode::StoreUnavailable, false));
+        assert!(!failure.error.to_json().to_string().contains("/srv"), "{:?}", failure.error);
+        let told = Failure::from(Error::new(ErrorCode::Unauthenticated, "a token is needed")).for_strangers();
+        assert_eq!(told.error.message, "a token is needed");
     }
 
     #[test]

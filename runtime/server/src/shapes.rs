@@ -114,6 +114,8 @@ pub(crate) struct Health {
 /// Whether calls can be answered.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Readiness {
+    /// `ready`, `degraded` (the configuration of before is used) or `not_ready`
+    pub(crate) status: &'static str,
     pub(crate) ready: bool,
     pub(crate) checks: Vec<ReadinessCheck>,
 }
@@ -178,6 +180,11 @@ pub(crate) struct ActionSummary {
     pub(crate) description: Option<String>,
     pub(crate) action_trn: String,
     pub(crate) mcp_enabled: bool,
+    /// `sha256:…` of the input's schema, whatever the order of its keys: another one when the schema is another. Not there
+    /// if the action cannot be called as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) input_schema_digest: Option<String>,
 }
 
 /// What an action takes and gives.

@@ -4,6 +4,8 @@
 
 mod access;
 mod hostile;
+mod listener;
+mod load;
 mod oidc;
 mod openapi;
 mod records;
@@ -192,13 +194,17 @@ async fn an_upstream_that_is_down_is_502_with_its_cause_and_its_run() {
 async fn lists_are_filtered_and_come_in_pages() {
     let (_upstream, served) = octocat(ServerSettings::default()).await;
     let all = served.get("/api/v1/actions").await;
+    let interfaces = served.openact.interfaces(&Tenant::default(), &Governance::default()).await.unwrap();
+    let digest = |at: usize| interfaces[at].input_schema_digest();
     assert_eq!(
         all.data(),
         &json!({"actions": [
             {"name": "get", "connector": "http", "connection": "trn:openact:default:connection/http/c@v1",
-             "description": "who it is", "action_trn": "trn:openact:default:action/http/get@v1", "mcp_enabled": false},
+             "description": "who it is", "action_trn": "trn:openact:default:action/http/get@v1", "mcp_enabled": false,
+             "input_schema_digest": digest(0)},
             {"name": "remove", "connector": "http", "connection": "trn:openact:default:connection/http/c@v1",
-             "action_trn": "trn:openact:default:action/http/remove@v1", "mcp_enabled": false}
+             "action_trn": "trn:openact:default:action/http/remove@v1", "mcp_enabled": false,
+             "input_schema_digest": digest(1)}
         ], "page": 1, "page_size": 50, "total": 2})
     );
     let names = async |query: &str| {

@@ -26,13 +26,24 @@ async fn records_are_created_changed_and_deleted_under_their_etag() {
     served.post("/api/v1/actions/http.go/execute?version=1", json!({"input": {}})).await.data();
     assert_eq!(upstream.received()[0].target, "/a/user");
 
-    let etag = served.get("/api/v1/connections/http.new").await.headers["etag"].to_str().unwrap().to_owned();
     let path = "/api/v1/connections/http.new";
+    let etag = served.get(path).await.headers["etag"].to_str().unwrap().to_owned();
+    // Who has it already is told so, and nothing else.
+    let known = [("if-none-match", etag.as_str())];
+    let same = served.send(Method::GET, path, &known, None).await;
+    assert_eq!((same.status, same.text.as_str()), (StatusCode::NOT_MODIFIED, ""));
+    assert_eq!(same.headers["etag"].to_str().unwrap(), etag);
+    assert!(
+        same.headers.contains_key("x-request-id") && !same.headers.contains_key("content-type"),
+        "{same:?}"
+    );
+    served.send(Method::GET, "/api/v1/actions/http.go", &known, None).await.data();
     let changed = write(&served, Method::PUT, path, &[("if-match", &etag)], connection("/b")).await;
     assert_eq!(
         (changed.status, &changed.data()["trn"]),
         (StatusCode::OK, &json!("trn:openact:default:connection/http/new@v2"))
     );
+    assert_ne!(served.send(Method::GET, path, &known, None).await.data()["trn"], Value::Null);
     // Who looked before the change does not write over it, nor delete it.
     write(&served, Method::PUT, path, &[("if-match", &etag)], connection("/c")).await.error(409, "CONFLICT");
     served.send(Method::DELETE, path, &[("if-match", &etag)], None).await.error(409, "CONFLICT");

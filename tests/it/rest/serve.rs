@@ -49,15 +49,25 @@ impl Server {
     }
 
     fn get(&self, path: &str) -> (u16, Value) {
+        self.get_with(path, &[])
+    }
+
+    fn get_with(&self, path: &str, options: &[&str]) -> (u16, Value) {
         let url = format!("{}{path}", self.url);
-        let output = Command::new("curl").args(["-sS", "-w", "\n%{http_code}", &url]).output().unwrap();
+        let mut curl = Command::new("curl");
+        let output = curl.args(["-sS", "-w", "\n%{http_code}", &url]).args(options).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let (body, status) = text.rsplit_once('\n').unwrap();
         (status.parse().unwrap(), serde_json::from_str(body).unwrap_or_default())
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end; its exit code and what else it said.
-    fn terminate(mut self) -> (Option<i32>, String) {
+    pub(crate) fn terminate(mut self) -> (Option<i32>, String) {
         assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
         let mut rest = String::new();
         self.stderr.read_to_string(&mut rest).unwrap();
@@ -65,7 +75,7 @@ impl Server {
     }
 }
 
-fn serve(home: &Path) -> Command {
+pub(crate) fn serve(home: &Path) -> Command {
     let mut command = openact(home);
     command.args(["serve", "--addr", "127.0.0.1:0"]);
     command
@@ -131,6 +141,9 @@ fn it_starts_while_the_store_is_down_and_recovers() {
     assert_eq!(server.get("/health").0, 200);
     let (status, refused) = server.get("/api/v1/actions");
     assert_eq!((status, &refused["error"]["code"]), (503, &"STORE_UNAVAILABLE".into()), "{refused}");
+    // Whether there are tokens is not known, so nobody is told where the store is.
+    let said = format!("{ready} {refused}");
+    assert!(said.contains("the log of the server says why") && !said.contains("mount"), "{said}");
     std::fs::create_dir(&folder).unwrap();
     server.reads("ready");
     assert_eq!(server.get("/ready").0, 200);
@@ -138,21 +151,66 @@ fn it_starts_while_the_store_is_down_and_recovers() {
     assert_eq!(server.terminate().0, Some(0));
 }
 
+/// A configuration with one action.
+fn action(name: &str) -> String {
+    format!(
+        r#"{{"connectors": {{"http": {{"connections": {{"c": {{"base_url": "http://127.0.0.1:1"}}}}, "actions": {{"{name}": {{"connection": "c"}}}}}}}}}}"#
+    )
+}
+
+/// Asks until it is so; the answer. That it never will be is the test's end.
+fn until<T>(mut asked: impl FnMut() -> T, is_so: impl Fn(&T) -> bool) -> T {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let answer = asked();
+        if is_so(&answer) {
+            return answer;
+        }
+        assert!(std::time::Instant::now() < deadline, "it does not come");
+    }
+}
+
 #[test]
 fn it_follows_its_files() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("c.json");
-    let text = |name: &str| {
-        format!(
-            r#"{{"connectors": {{"http": {{"connections": {{"c": {{"base_url": "http://127.0.0.1:1"}}}}, "actions": {{"{name}": {{"connection": "c"}}}}}}}}}}"#
-        )
-    };
-    std::fs::write(&file, text("one")).unwrap();
+    std::fs::write(&file, action("one")).unwrap();
     let server = Server::start(serve(home.path()).arg("--config").arg(&file), "ready");
     assert_eq!(server.get("/api/v1/actions").1["data"]["actions"][0]["name"], "one");
-    std::fs::write(&file, text("two")).unwrap();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while server.get("/api/v1/actions/http.two/schema").0 != 200 {
-        assert!(std::time::Instant::now() < deadline, "it does not follow");
-    }
+    std::fs::write(&file, action("two")).unwrap();
+    until(|| server.get("/api/v1/actions/http.two/schema").0, |status| *status == 200);
+}
+
+#[test]
+fn ready_says_that_changed_files_were_refused_and_to_callers_why() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("secret-place.json");
+    std::fs::write(&file, action("one")).unwrap();
+    let server = Server::start(serve(home.path()).arg("--config").arg(&file), "ready");
+    let status = |(_, ready): &(u16, Value)| ready["data"]["status"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(status(&server.get("/ready")), "ready");
+    std::fs::write(&file, action("one").replace("actions", "acts")).unwrap();
+    let (code, ready) = until(|| server.get("/ready"), |got| status(got) == "degraded");
+    let check = &ready["data"]["checks"][2];
+    assert_eq!(
+        (code, &ready["data"]["ready"], &check["name"], &check["ok"]),
+        (200, &true.into(), &"configuration".into(), &false.into())
+    );
+    // On this machine, without tokens, everybody is a caller.
+    let why = check["message"].as_str().unwrap();
+    assert!(why.contains("secret-place.json:1:") && why.contains("acts"), "{why}");
+    assert_eq!(server.get("/api/v1/actions").1["data"]["actions"][0]["name"], "one");
+
+    let made = openact(home.path()).args(["token", "create", "ci"]).output().unwrap();
+    let made = String::from_utf8(made.stdout).unwrap();
+    until(|| server.get("/api/v1/actions").0, |code| *code == 401);
+    let (code, ready) = server.get("/ready");
+    assert_eq!((code, status(&(code, ready.clone()))), (200, "degraded".to_owned()));
+    assert!(!ready.to_string().contains("secret-place"), "{ready}");
+    let token = format!("authorization: Bearer {}", made.trim());
+    let (_, ready) = server.get_with("/ready", &["-H", &token]);
+    assert_eq!(ready["data"]["checks"][2]["message"], why);
+
+    std::fs::write(&file, action("one")).unwrap();
+    until(|| server.get("/ready"), |got| status(got) == "ready");
 }

@@ -89,8 +89,8 @@ fn settings(args: &args::Serve, is_loopback: bool) -> ServerSettings {
         timeout_max: args.timeout_secs.map(Duration::from_secs),
         mcp: args.mcp.then(|| McpDoor { tools: tool_set(args.tools) }),
         inline: Some(inline(args)),
-    }
         ..ServerSettings::default()
+    }
 }
 
 /// What is tried out reaches what the server's own connections may reach.
@@ -146,10 +146,7 @@ async fn refuse_open_door(openact: &OpenAct, is_loopback: bool) -> Result<()> {
 /// Calls would fail one by one, each when it first needs a secret.
 async fn refuse_missing_key(openact: &OpenAct) -> Result<()> {
     let status = openact.key_status().await?;
-    let needed = status.versions.iter().find(|key| {
-        let sealed = key.secrets + key.credentials + key.history + key.state_values;
-        !key.available && sealed > 0
-    });
+    let needed = status.versions.iter().find(|key| !key.available && key.records() > 0);
     match needed {
         None => Ok(()),
         Some(key) => Err(Error::store_unavailable(format!(

@@ -2,8 +2,10 @@
 //!
 //! Invariant: a caller sees what they may run, and nothing else (M7).
 
+use std::collections::HashMap;
+
 use http::HeaderMap;
-use openact::{ActionRecord, ConnectionTrn, ConnectorName, Expected};
+use openact::{ActionRecord, ActionTrn, ConnectionTrn, ConnectorName, Expected};
 use serde_json::{Value, json};
 
 use super::{Page, json as shape, records};
@@ -38,7 +40,13 @@ pub(crate) async fn list(call: Call, Params(query): Params<ActionQuery>) -> Answ
     }
     records.sort_by(|one, other| one.trn.cmp(&other.trn));
     let total = records.len();
-    let actions = page.cut(records).iter().map(summary).collect();
+    let records = page.cut(records);
+    let interfaces = call.openact.interfaces_of(&call.tenant, records.clone()).await?;
+    let digests: HashMap<ActionTrn, String> = interfaces
+        .into_iter()
+        .map(|interface| (interface.action.clone(), interface.input_schema_digest()))
+        .collect();
+    let actions = records.iter().map(|record| summary(record, digests.get(&record.trn))).collect();
     Ok(Reply::new(shape(ActionList { actions, page: page.number, page_size: page.size, total })?))
 }
 
@@ -46,7 +54,7 @@ fn description(record: &ActionRecord) -> Option<&str> {
     record.config.get("description").and_then(Value::as_str)
 }
 
-fn summary(record: &ActionRecord) -> ActionSummary {
+fn summary(record: &ActionRecord, digest: Option<&String>) -> ActionSummary {
     ActionSummary {
         name: record.trn.name.to_string(),
         connector: record.trn.connector.to_string(),
@@ -54,17 +62,19 @@ fn summary(record: &ActionRecord) -> ActionSummary {
         description: description(record).map(str::to_owned),
         action_trn: record.trn.to_string(),
         mcp_enabled: record.mcp_enabled,
+        input_schema_digest: digest.cloned(),
     }
 }
 
 /// One action, with its configuration
 #[utoipa::path(get, path = "/actions/{reference}", tag = "actions",
-    params(("reference" = String, Path, description = "TRN, connector.name or name")),
-    responses((status = 200, description = "The record", body = Envelope<Fields>)))]
-pub(crate) async fn get(Manage(call): Manage, Named(reference): Named) -> Answer {
+    params(("reference" = String, Path, description = "TRN, connector.name or name"),
+        ("if-none-match" = Option<String>, Header, description = "The etag of what the caller has")),
+    responses((status = 200, description = "The record", body = Envelope<Fields>), (status = 304, description = "It is what the caller has")))]
+pub(crate) async fn get(Manage(call): Manage, Named(reference): Named, headers: HeaderMap) -> Answer {
     // What may not be run is not shown either.
     let interface = call.openact.interface(&call.tenant, &reference, &call.governance).await?;
-    Ok(records::shown(&call.openact.show(&call.tenant, &interface.action.to_string()).await?))
+    Ok(records::read(&call.openact.show(&call.tenant, &interface.action.to_string()).await?, &headers))
 }
 
 /// What an action takes and gives

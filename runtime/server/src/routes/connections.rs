@@ -34,10 +34,11 @@ pub(crate) async fn list(Manage(call): Manage, Params(query): Params<ConnectionQ
 
 /// One connection
 #[utoipa::path(get, path = "/connections/{reference}", tag = "connections",
-    params(("reference" = String, Path, description = "TRN, connector.name or name")),
-    responses((status = 200, description = "The record", body = Envelope<Fields>)))]
-pub(crate) async fn get(Manage(call): Manage, Named(reference): Named) -> Answer {
-    Ok(records::shown(&call.openact.show_connection(&call.tenant, &reference).await?))
+    params(("reference" = String, Path, description = "TRN, connector.name or name"),
+        ("if-none-match" = Option<String>, Header, description = "The etag of what the caller has")),
+    responses((status = 200, description = "The record", body = Envelope<Fields>), (status = 304, description = "It is what the caller has")))]
+pub(crate) async fn get(Manage(call): Manage, Named(reference): Named, headers: HeaderMap) -> Answer {
+    Ok(records::read(&call.openact.show_connection(&call.tenant, &reference).await?, &headers))
 }
 
 /// Ask a connection whether it works. That it does not is in the report

@@ -1,18 +1,19 @@
 //! Whether the server lives, and whether calls can be answered.
 //!
-//! Invariant: `ready` tells the truth: it asks the store when it is asked.
+//! Invariant: `ready` tells the truth: it asks the store when it is asked. Anybody may ask, so it costs little and names no
+//! file, address or key but to a caller.
 
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::header;
-use openact::{Error, KeyState, METRICS_CONTENT_TYPE};
+use http::{HeaderMap, header};
+use openact::{Error, METRICS_CONTENT_TYPE};
 
 use super::json;
 use crate::{
     Doors,
-    access::Call,
+    access::{self, Call},
     envelope::{Answer, Failure, Reply},
     openapi,
     shapes::{Envelope, Health, Readiness, ReadinessCheck, VersionShape},
@@ -26,44 +27,62 @@ pub(crate) async fn health() -> Answer {
     Ok(Reply::new(json(Health { status: "ok", service: "openact", version: VERSION })?))
 }
 
-/// Whether calls can be answered: the store can be read, its key is here, the configuration is loaded
+/// Whether calls can be answered: the store can be read, its key is here; and whether by the newest configuration. Why not
+/// is told to callers: elsewhere than on loopback, to who shows a token
 #[utoipa::path(get, path = "/ready", tag = "server", responses(
-    (status = 200, description = "They can", body = Envelope<Readiness>),
+    (status = 200, description = "They can; if `degraded`, by the configuration before the one that was refused", body = Envelope<Readiness>),
 ))]
-pub(crate) async fn ready(State(doors): State<Doors>) -> Answer {
-    let checks = checks(&doors).await;
-    let wrong: Vec<String> = checks
-        .iter()
-        .filter(|check| !check.ok)
-        .map(|check| format!("{}: {}", check.name, check.message.as_deref().unwrap_or_default()))
-        .collect();
-    if wrong.is_empty() {
-        return Ok(Reply::new(json(Readiness { ready: true, checks })?));
+pub(crate) async fn ready(State(doors): State<Doors>, headers: HeaderMap) -> Answer {
+    let mut checks = checks(&doors).await;
+    // What is wrong names files and hosts.
+    if access::caller(&doors, &headers).await.is_err() {
+        for check in &mut checks {
+            check.message = check.message.take().map(|_| in_short(check.name).to_owned());
+        }
     }
-    let details = json(Readiness { ready: false, checks })?;
-    Err(Failure::from(Error::store_unavailable(format!("not ready: {}", wrong.join("; "))).details(details)))
+    let wrong: Vec<&ReadinessCheck> = checks.iter().filter(|check| !check.ok).collect();
+    if wrong.iter().all(|check| check.name == CONFIGURATION) {
+        let status = if wrong.is_empty() { "ready" } else { "degraded" };
+        return Ok(Reply::new(json(Readiness { status, ready: true, checks })?));
+    }
+    let said =
+        |check: &&ReadinessCheck| format!("{}: {}", check.name, check.message.as_deref().unwrap_or_default());
+    let message = format!("not ready: {}", wrong.iter().map(said).collect::<Vec<_>>().join("; "));
+    let details = json(Readiness { status: "not_ready", ready: false, checks })?;
+    Err(Failure::from(Error::store_unavailable(message).details(details)))
+}
+
+const STORE: &str = "store";
+const KEY: &str = "key";
+const CONFIGURATION: &str = "configuration";
+
+/// What is wrong, for somebody who may be anybody.
+fn in_short(check: &str) -> &'static str {
+    match check {
+        STORE => "it cannot be read; the log of the server says why",
+        KEY => "a master key that records are sealed with is not here",
+        _ => "files that changed were refused; the log of the server says why",
+    }
 }
 
 async fn checks(doors: &Doors) -> Vec<ReadinessCheck> {
     let check = |name, wrong: Option<String>| ReadinessCheck { name, ok: wrong.is_none(), message: wrong };
     let openact = match doors.openact() {
         Ok(openact) => openact,
-        Err(error) => return vec![check("store", Some(error.message.clone()))],
+        Err(error) => return vec![check(STORE, Some(error.message.clone()))],
     };
-    let status = openact.key_status().await;
-    let (store, key) = match status {
+    let (store, key) = match openact.missing_key().await {
         Err(error) => (Some(error.message.clone()), None),
-        Ok(status) => {
-            let missing = status.versions.iter().find(|key| key.state != KeyState::Unused && !key.available);
-            (
-                None,
-                missing.map(|key| {
-                    format!("records are sealed with the master key {}, which is not here", key.id)
-                }),
-            )
-        }
+        Ok(missing) => (
+            None,
+            missing.map(|id| format!("records are sealed with the master key {id}, which is not here")),
+        ),
     };
-    vec![check("store", store), check("key", key), check("configuration", None)]
+    let refused = openact.refused_files().map(|error| {
+        let place = error.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+        format!("files that changed were refused: {error}{place}")
+    });
+    vec![check(STORE, store), check(KEY, key), check(CONFIGURATION, refused)]
 }
 
 /// The version of the server

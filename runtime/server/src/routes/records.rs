@@ -1,6 +1,7 @@
-//! What writing connections and actions has in common: what the writer says is there before, and what is told after.
+//! What connections and actions have in common: what the writer says is there before, and what is told after; what the reader
+//! has already.
 //!
-//! Invariant: a precondition that cannot be read is a mistake; it is never left out.
+//! Invariant: a precondition of a change that cannot be read is a mistake; it is never left out.
 
 use http::{HeaderMap, StatusCode, header};
 use openact::{Error, Expected, Record, Result, Written};
@@ -49,8 +50,29 @@ pub(crate) fn same(path: &str, body: &Map<String, Value>) -> Result<()> {
 }
 
 /// A record, with its etag.
-pub(crate) fn shown(record: &Record) -> Reply {
-    Reply::new(record.to_json()).header(header::ETAG, &format!("\"{}\"", record.etag()))
+fn shown(record: &Record) -> Reply {
+    Reply::new(record.to_json()).header(header::ETAG, &quoted(&record.etag()))
+}
+
+/// The same for a reader, who may have it already.
+pub(crate) fn read(record: &Record, headers: &HeaderMap) -> Reply {
+    unless_known(shown(record), &record.etag(), headers)
+}
+
+/// `reply`, or only that it is as `If-None-Match` says.
+pub(crate) fn unless_known(reply: Reply, etag: &str, headers: &HeaderMap) -> Reply {
+    let etag = quoted(etag);
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let is_known = known.flat_map(|tags| tags.split(',')).map(str::trim).any(|tag| {
+        // Whoever packed the answer on its way may have made the etag a weak one.
+        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
+    });
+    let reply = reply.header(header::ETAG, &etag);
+    if is_known { reply.status(StatusCode::NOT_MODIFIED) } else { reply }
+}
+
+fn quoted(etag: &str) -> String {
+    format!("\"{etag}\"")
 }
 
 /// The same of one that was written, with what should be known of it.
@@ -68,6 +90,23 @@ pub(crate) fn written(written: Written, place: &str) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_reader_has_already_is_not_told_again() {
+        let status = |tags: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for tag in tags {
+                headers.append(header::IF_NONE_MATCH, tag.parse().unwrap());
+            }
+            unless_known(Reply::new(Value::Null), "ab", &headers).status
+        };
+        for known in [&["\"ab\""][..], &["W/\"ab\""], &["\"x\", \"ab\""], &["\"x\"", "\"ab\""], &["*"]] {
+            assert_eq!(status(known), StatusCode::NOT_MODIFIED, "{known:?}");
+        }
+        for other in [&[][..], &["\"abc\""], &["ab"], &["\"\""], &["w/\"ab\""]] {
+            assert_eq!(status(other), StatusCode::OK, "{other:?}");
+        }
+    }
 
     #[test]
     fn a_precondition_is_read_or_refused() {
