@@ -87,7 +87,7 @@ pub(crate) async fn enter_restore(
     let store = Store::open(&StoreUrl::file(copy), key, RunWrites::BeforeAnswer).await?.acting_as(author);
     let report = store.verify_audit().await.ok();
     let tokens = restore.tokens;
-    let logged = match &report {
+    let entered = match &report {
         None => Ok(None),
         Some(report) => {
             let wrong = report.error().map(|error| error.message.clone());
@@ -102,7 +102,7 @@ pub(crate) async fn enter_restore(
             }
         }
     };
-    let entered = match logged {
+    let entered = match entered {
         Ok(Some(ended)) => Ok((true, ended)),
         Ok(None) => store.restored(None, tokens).await.map(|ended| (false, ended)),
         Err(error) => Err(error),
