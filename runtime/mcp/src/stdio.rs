@@ -5,22 +5,27 @@
 //! | standard input ends | calls in flight get a few seconds, then they are cancelled; the server ends |
 //! | standard output is closed | the same, at the next message, without the seconds |
 //! | `stop` is ready | the same |
+//! | a line is no JSON, or longer than [`MCP_MESSAGE_BYTES_MAX`] | error -32700, as JSON-RPC has it; the SDK says nothing |
 //!
 //! Invariant: every byte on standard output is part of a message of the protocol.
 
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use openact::{Error, OpenAct, Result, limits::MCP_MESSAGE_BYTES_MAX};
 use rmcp::{
-    ServiceExt,
-    service::ServerInitializeError,
-    transport::{async_rw::AsyncRwTransport, io::stdio_pipes},
+    ErrorData, RoleServer, ServiceExt,
+    service::{RxJsonRpcMessage, ServerInitializeError, TxJsonRpcMessage},
+    transport::{Transport, async_rw::AsyncRwTransport, io::stdio_pipes},
 };
-use tokio::io::AsyncWrite;
+use serde::de::IgnoredAny;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::mpsc,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{McpSettings, Server, handler::Handler};
@@ -40,14 +45,17 @@ pub async fn serve_stdio(
 pub(crate) async fn serve(
     openact: OpenAct,
     settings: McpSettings,
-    input: impl tokio::io::AsyncRead + Send + Unpin + 'static,
+    input: impl AsyncRead + Send + Unpin + 'static,
     output: impl AsyncWrite + Send + Unpin + 'static,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     let server = Server::new(openact, settings);
     let ended = CancellationToken::new();
     let output = Output { output, closed: ended.clone() };
-    let transport = AsyncRwTransport::new_server(input, output).with_max_line_length(MCP_MESSAGE_BYTES_MAX);
+    let (told, wrong) = mpsc::unbounded_channel();
+    let input = Input { input, line: Vec::new(), is_too_long: false, told };
+    let inner = AsyncRwTransport::new_server(input, output).with_max_line_length(MCP_MESSAGE_BYTES_MAX);
+    let transport = Lines { inner, wrong, answering: None };
     let serving = async {
         match Handler::new(server.clone()).serve_with_ct(transport, ended.clone()).await {
             Ok(running) => running
@@ -89,6 +97,104 @@ fn not_begun(error: ServerInitializeError) -> Result<()> {
             Err(Error::invalid_input("the client and this server found no version of the protocol in common")
                 .because(error))
         }
+    }
+}
+
+/// Standard input, looked at as it passes.
+struct Input<R> {
+    input: R,
+    /// What came of the line that is not over.
+    line: Vec<u8>,
+    is_too_long: bool,
+    /// What is wrong with a line.
+    told: mpsc::UnboundedSender<&'static str>,
+}
+
+impl<R> Input<R> {
+    fn look_at(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.is_too_long |= self.line.len() + piece.len() > MCP_MESSAGE_BYTES_MAX;
+            if self.is_too_long {
+                self.line.clear();
+            } else {
+                self.line.extend_from_slice(piece);
+            }
+            if piece.ends_with(b"\n") {
+                let wrong = match std::mem::take(&mut self.is_too_long) {
+                    true => Some("the line is too long"),
+                    false => (!is_json(&self.line)).then_some("the line is not JSON"),
+                };
+                self.line.clear();
+                if let Some(wrong) = wrong {
+                    // Nobody listens only once nobody reads.
+                    let _ = self.told.send(wrong);
+                }
+            }
+        }
+    }
+}
+
+/// A line without anything is no message, and no mistake.
+fn is_json(line: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(line) else { return false };
+    let text = text.trim_start_matches('\u{feff}').trim();
+    text.is_empty() || serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Input<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.input).poll_read(context, buffer))?;
+        self.look_at(buffer.filled().get(before..).unwrap_or_default());
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The SDK's transport, and an answer to each line that it leaves out. They are written before more is read, so that there are
+/// never more of them than lines in one piece of the input.
+struct Lines<T: Transport<RoleServer>> {
+    inner: T,
+    wrong: mpsc::UnboundedReceiver<&'static str>,
+    /// An answer that is being written: receiving may be stopped midway and begun again.
+    answering: Option<Pin<Box<Sending<T>>>>,
+}
+
+type Sending<T> = dyn Future<Output = std::result::Result<(), <T as Transport<RoleServer>>::Error>> + Send;
+
+impl<T: Transport<RoleServer>> Transport<RoleServer> for Lines<T> {
+    type Error = T::Error;
+
+    fn send(
+        &mut self,
+        item: TxJsonRpcMessage<RoleServer>,
+    ) -> impl Future<Output = std::result::Result<(), T::Error>> + Send + 'static {
+        self.inner.send(item)
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
+        loop {
+            if let Some(answering) = &mut self.answering {
+                answering.await.ok()?;
+                self.answering = None;
+            }
+            tokio::select! {
+                biased;
+                Some(wrong) = self.wrong.recv() => {
+                    let error = ErrorData::parse_error(wrong, None);
+                    let answer = TxJsonRpcMessage::<RoleServer>::error(error, None);
+                    self.answering = Some(Box::pin(self.inner.send(answer)));
+                }
+                message = self.inner.receive() => return message,
+            }
+        }
+    }
+
+    async fn close(&mut self) -> std::result::Result<(), T::Error> {
+        self.inner.close().await
     }
 }
 
