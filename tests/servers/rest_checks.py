@@ -6,7 +6,9 @@ are no bug: the deadline that a call asked for was passed.
 
 import schemathesis
 
-ACTIONS = ["http.get-user", "http.list", "http.remove", "trn:openact:default:action/http/get-user@v1"]
+TRNS = ["trn:openact:default:action/http/get-user@v1", "trn:openact:default:action/http/remove@v1"]
+ACTIONS = ["http.get-user", "http.remove", *TRNS]
+INPUT = {"login": "octocat"}
 KNOWN = {
     "/api/v1/actions/{reference}": ACTIONS,
     "/api/v1/actions/{reference}/schema": ACTIONS,
@@ -35,10 +37,22 @@ def map_path_parameters(context, path_parameters):
 
 
 @schemathesis.hook
+def map_query(context, query):
+    if query and isinstance(query.get("version"), str):
+        return {**query, "version": chosen(["latest", "1"], query["version"])}
+    return query
+
+
+@schemathesis.hook
 def map_body(context, body):
-    if isinstance(body, dict) and isinstance(body.get("action_trn"), str):
-        return {**body, "action_trn": chosen(ACTIONS[-1:], body["action_trn"])}
-    return body
+    if not isinstance(body, dict):
+        return body
+    changed = dict(body)
+    if isinstance(body.get("action_trn"), str):
+        changed["action_trn"] = chosen(TRNS, body["action_trn"])
+    if isinstance(body.get("input"), dict):
+        changed["input"] = chosen([INPUT], body["input"]) if body["input"] else INPUT
+    return changed
 
 
 @schemathesis.check
