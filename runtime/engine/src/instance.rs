@@ -3,7 +3,10 @@
 //! Invariant: a store serves one call and is dropped; every bound of [`CallLimits`] that ends it leaves its name in
 //! [`CallState::hit`], so that the error says which.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use openact_core::{
     Error, ErrorCode, Result,
@@ -144,7 +147,7 @@ pub(crate) async fn describe(engine: &Engine, pre: &ConnectorPre<CallState>) -> 
     let grants = Arc::new(Grants::none());
     let state = CallState::new(
         engine,
-        Traffic::new(grants, limits::DESCRIBE, false, CallTrace::new(None, None, false)),
+        Traffic::new(grants, limits::DESCRIBE, Duration::ZERO, false, CallTrace::new(None, None, false)),
         None,
     );
     let (answer, _) = enter(engine, pre, state, Ask::Describe).await;
@@ -159,7 +162,7 @@ pub(crate) async fn run(engine: &Engine, call: Call<'_>) -> CallReport {
     let dry_run = matches!(call.kind, CallKind::Invoke { dry_run: true, .. });
     let told = call.grants.policies.network.trace;
     let trace = CallTrace::new(call.trace, engine.0.trace_of, told);
-    let traffic = Traffic::new(call.grants.clone(), call.limits, dry_run, trace);
+    let traffic = Traffic::new(call.grants.clone(), call.limits, call.spent, dry_run, trace);
     let mut state = CallState::new(engine, traffic, Some(call.connector.manifest.clone()));
     state.run = Some(call.run);
     state.digest = call.connector.digest.0;

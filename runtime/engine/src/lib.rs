@@ -23,6 +23,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use openact_core::{
@@ -107,6 +108,8 @@ pub struct Call<'a> {
     pub grants: &'a Arc<Grants>,
     /// What the call may use of the machine.
     pub limits: CallLimits,
+    /// What of its time (`limits.wall_ms`) is gone by now.
+    pub spent: Duration,
     /// Takes streamed items, if the caller wants a stream.
     pub items: Option<ItemSender>,
     /// The trace that whoever asked for it began.

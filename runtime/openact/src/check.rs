@@ -218,6 +218,7 @@ async fn ask(openact: &Shared, connector: &Connector, connection: &ConnectionRec
         connection: &granted.connection,
         grants: &granted.grants,
         limits,
+        spent: Duration::ZERO,
         items: None,
         trace: None,
         done: None,

@@ -202,11 +202,9 @@ async fn attempt(
     // 5. check the input, and the action as merged
     prepared.check(&input, &action)?;
     // 6. authorise: a missing credential fails here, before any dial; a dry run dials nothing and says so
-    let mut limits = limits(prepared.limits, request);
+    let limits = limits(prepared.limits, request);
     let authorised = timeout(limits.wall(), authorise(openact, request.dry_run, prepared));
     let (granted, missing) = authorised.await.map_err(|_| late(&limits))??;
-    // What looking secrets up took is the call's time.
-    limits.wall_ms = limits.wall_ms.saturating_sub(started.clock.elapsed().as_millis() as u64).max(1);
     // 7. call
     let call = Call {
         connector: &prepared.connector,
@@ -220,6 +218,8 @@ async fn attempt(
         connection: &granted.connection,
         grants: &granted.grants,
         limits,
+        // What looking secrets up took is the call's time.
+        spent: started.clock.elapsed(),
         items: request.items.clone(),
         trace: request.trace.as_ref(),
         done: Some(&started.done),

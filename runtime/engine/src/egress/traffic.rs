@@ -12,6 +12,7 @@
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -101,8 +102,15 @@ struct Answered {
 }
 
 impl Traffic {
-    pub(crate) fn new(grants: Arc<Grants>, limits: CallLimits, dry_run: bool, trace: CallTrace) -> Self {
-        let deadline = Instant::now() + limits.wall();
+    /// Of a call that has had `spent` of its time before.
+    pub(crate) fn new(
+        grants: Arc<Grants>,
+        limits: CallLimits,
+        spent: Duration,
+        dry_run: bool,
+        trace: CallTrace,
+    ) -> Self {
+        let deadline = Instant::now() + limits.wall().saturating_sub(spent);
         Self { grants, limits, deadline, dry_run, trace, ledger: Mutex::default() }
     }
 
@@ -592,8 +600,6 @@ fn random() -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// Attempts until the policy gives up, and the delays between them as the paused clock saw them.
