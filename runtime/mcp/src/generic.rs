@@ -80,14 +80,19 @@ pub(crate) async fn asked(
     if arguments.input.as_ref().is_some_and(|input| !input.is_object()) {
         return Err(Error::invalid_input("input must be an object"));
     }
-    let interface = server.openact.interface(&caller.tenant, &reference, &caller.governance).await?;
-    if !interface.mcp_enabled {
-        let message = format!("{} is not for MCP clients", interface.action.short());
-        return Err(Error::new(ErrorCode::Forbidden, message)
-            .hint("whoever configured it decides; it would be with mcp: { enabled: true }"));
-    }
+    let action = match server.openact.interface(&caller.tenant, &reference, &caller.governance).await {
+        Ok(interface) if !interface.mcp_enabled => {
+            let message = format!("{} is not for MCP clients", interface.action.short());
+            return Err(Error::new(ErrorCode::Forbidden, message)
+                .hint("whoever configured it decides; it would be with mcp: { enabled: true }"));
+        }
+        Ok(interface) => interface.action.to_string(),
+        // Refused by the call itself, which leaves a record, as by every door.
+        Err(error) if error.code == ErrorCode::Forbidden => reference,
+        Err(error) => return Err(error),
+    };
     Ok(Asked {
-        action: interface.action.to_string(),
+        action,
         input: arguments.input.unwrap_or_else(|| Value::Object(Map::new())),
         timeout: arguments.timeout_ms.map(Duration::from_millis),
         dry_run: arguments.dry_run,
