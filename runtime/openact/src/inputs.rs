@@ -87,7 +87,9 @@ impl Inputs {
             for shelf in 0..INPUT_SHELVES {
                 match openact.store.get_state(&owner, &format!("{}/{shelf}", mark.kept)).await {
                     // What is none of the kind is a connector's own affair.
-                    Ok(entry) => kept.extend(entry.and_then(|entry| parsed(&entry.value)).unwrap_or_default()),
+                    Ok(entry) => {
+                        kept.extend(entry.and_then(|entry| parsed(&entry.value)).unwrap_or_default())
+                    }
                     Err(error) => {
                         tracing::warn!("what {} takes is not known: {error:?}", connection.short());
                         break;
@@ -159,7 +161,8 @@ impl Input {
         let (mut properties, mut required) = (JsonObject::new(), Vec::new());
         visit(&self.schema, Some(&self.schema), set, &mut |text, described| {
             for variable in variables(&text.into(), "{{name}}") {
-                let is_whole = text.starts_with("{{") && text.ends_with("}}") && text.matches("{{").count() == 1;
+                let is_whole =
+                    text.starts_with("{{") && text.ends_with("}}") && text.matches("{{").count() == 1;
                 // Of a name with dots, the first part is the input's own, and what it is nobody said.
                 let described = described.filter(|_| is_whole && !text.contains('.')).cloned();
                 let schema = described.unwrap_or_else(|| variable.schema(place));
@@ -194,12 +197,7 @@ fn parsed(value: &[u8]) -> Option<BTreeMap<String, Value>> {
 }
 
 /// Calls `each` with every text in `set`, and what `described`, a part of `root`, says of it.
-fn visit(
-    root: &Value,
-    described: Option<&Value>,
-    set: &Value,
-    each: &mut dyn FnMut(&str, Option<&Value>),
-) {
+fn visit(root: &Value, described: Option<&Value>, set: &Value, each: &mut dyn FnMut(&str, Option<&Value>)) {
     let described = described.and_then(|described| resolved(root, described));
     match set {
         Value::String(text) => each(text, described),

@@ -470,8 +470,12 @@ mod tests {
         ] {
             let schema = openact.interface(&Tenant::default(), action, &all).await.unwrap().input_schema;
             let required = schema["required"].as_array().cloned().unwrap_or_default();
-            let mut found: Vec<String> =
-                schema["properties"].as_object().unwrap_or_else(|| panic!("{action}: {schema}")).keys().cloned().collect();
+            let mut found: Vec<String> = schema["properties"]
+                .as_object()
+                .unwrap_or_else(|| panic!("{action}: {schema}"))
+                .keys()
+                .cloned()
+                .collect();
             found.sort();
             let is_needed = |name: &String| required.contains(&Value::from(name.as_str()));
             let found: Vec<String> = found
