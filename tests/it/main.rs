@@ -41,6 +41,7 @@ mod mcp_connector;
 mod mongodb;
 mod mysql;
 mod observed;
+mod parity;
 mod passwords;
 mod policy;
 mod postgres;

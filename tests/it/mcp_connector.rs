@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use openact::{CheckOutcome, ErrorCode, Format, OpenAct, Tenant};
+use openact::{CheckOutcome, ErrorCode, Format, Governance, ImportOptions, OpenAct, Tenant};
 use serde_json::{Value, json};
 use support::{
     servers::{Mcp, mcp_everything, mcp_python},
@@ -30,6 +30,8 @@ fn python(protocol: &str) -> Value {
 fn actions() -> Value {
     json!({
         "add": {"tool": "add"},
+        "add-anything": {"tool": "add", "input_schema": {"type": "object"}},
+        "add-two": {"tool": "add", "arguments": {"a": 2, "b": "{{other}}"}},
         "ad": {"tool": "ad"},
         "fail": {"tool": "fail", "arguments": {"why": "because of {{what}}"}},
         "count": {"tool": "count", "stream": true},
@@ -120,16 +122,21 @@ async fn errors_say_who_is_to_mend_what() {
         let (error, _) = failure(&openact, "mcp/ad", json!({})).await;
         assert_eq!(error.code, ErrorCode::InvalidConfig);
         assert!(error.message.contains("no tool 'ad'; the nearest: add"), "{error:?}");
-        // Unchecked, the server refuses; checked, nothing is sent but the question whether that is still so.
+        // Unchecked, the server refuses; checked, nothing is sent. Where the action takes anything, nothing is sent but the
+        // question whether the schema is still so.
         let wrong = json!({"a": "canary-argument", "b": 1});
         let (error, run) = failure(&openact, "mcp/add", wrong.clone()).await;
         assert!(matches!(error.code, ErrorCode::UpstreamError | ErrorCode::InvalidInput), "{error:?}");
         assert!(!run.host_calls.is_empty());
         checked(&openact).await;
-        let (error, run) = failure(&openact, "mcp/add", wrong).await;
-        assert_eq!(error.code, ErrorCode::InvalidInput);
-        assert!(error.message.contains("'a' must be of type integer"), "{error:?}");
-        assert_eq!(run.host_calls.iter().filter(|call| call.function == "http.send").count(), 1);
+        for (action, said, sent) in
+            [("add", "/a: the value is not of type", 0), ("add-anything", "'a' must be of type integer", 1)]
+        {
+            let (error, run) = failure(&openact, &format!("mcp/{action}"), wrong.clone()).await;
+            assert_eq!(error.code, ErrorCode::InvalidInput);
+            assert!(error.message.contains(said) && !format!("{error:?}").contains("canary"), "{error:?}");
+            assert_eq!(run.host_calls.iter().filter(|call| call.function == "http.send").count(), sent);
+        }
     }
     let mut connection = python("auto");
     connection["authorization"]["token"] = "wrong-token-of-some-length".into();
@@ -144,6 +151,114 @@ async fn errors_say_who_is_to_mend_what() {
     let openact = opened(json!({"url": upstream.url(), "protocol": "2026-07-28"}), actions()).await;
     let (error, _) = failure(&openact, "mcp/add", json!({})).await;
     assert_eq!(error.code, ErrorCode::UpstreamError, "{error:?}");
+}
+
+/// The schema of an action's input, as every caller sees it.
+async fn takes(openact: &OpenAct, action: &str) -> Value {
+    let reference = format!("mcp/{action}");
+    openact.interface(&Tenant::default(), &reference, &Governance::default()).await.unwrap().input_schema
+}
+
+#[tokio::test]
+async fn m4_what_a_tool_takes_is_found_by_a_check_and_kept() {
+    let home = tempfile::tempdir().unwrap();
+    // What is kept is sealed, and opened by other processes.
+    let key = ("OPENACT_MASTER_KEY", "aW5wdXRzLWlucHV0cy1pbnB1dHMtaW5wdXRzLWlucHU=");
+    let cache = home.path().join("cache/compiled");
+    let opened =
+        async || support::builder(home.path(), &[key]).cache_folder(cache.clone()).build().await.unwrap();
+    let openact = opened().await;
+    let text = config("mcp", python("auto"), actions());
+    openact.import_text("c.json", &text, Format::Json, &ImportOptions::default()).await.unwrap();
+    let anything = json!({"type": "object"});
+    assert_eq!(takes(&openact, "add").await, anything);
+    assert_eq!(takes(&openact, "add-two").await["required"], json!(["other"]));
+    assert_eq!(takes(&openact, "note").await["required"], json!(["name"]));
+    // Prepared before the check, in this process and in another one.
+    let wrong = json!({"a": "x", "b": 1});
+    let other = opened().await;
+    for openact in [&openact, &other] {
+        assert!(!failure(openact, "mcp/add", wrong.clone()).await.1.host_calls.is_empty());
+    }
+    let (mut told, mut told_other) = (openact.config_changes(), other.config_changes());
+    told.mark_unchanged();
+    told_other.mark_unchanged();
+    checked(&openact).await;
+    assert!(told.has_changed().unwrap(), "who lists tools is told");
+    told_other.changed().await.unwrap();
+    let again = opened().await;
+    for openact in [&openact, &other, &again] {
+        let add = takes(openact, "add").await;
+        assert_eq!(
+            (&add["required"], &add["properties"]["a"]["type"]),
+            (&json!(["a", "b"]), &json!("integer"))
+        );
+        let two = takes(openact, "add-two").await;
+        assert_eq!(
+            (&two["required"], &two["properties"]["other"]["type"]),
+            (&json!(["other"]), &json!("integer"))
+        );
+        assert_eq!(
+            two["properties"].as_object().unwrap().len(),
+            1,
+            "what the action sets nobody is asked for"
+        );
+        assert_eq!(takes(openact, "add-anything").await, anything, "its own");
+        for (action, input) in [("add", &wrong), ("add-two", &json!({"other": "x"})), ("add-two", &json!({}))]
+        {
+            let (error, run) = failure(openact, &format!("mcp/{action}"), input.clone()).await;
+            assert_eq!((error.code, run.host_calls.len()), (ErrorCode::InvalidInput, 0), "{error:?}");
+            assert!(error.hint.as_ref().unwrap().contains("openact check mcp/c"), "{error:?}");
+        }
+        assert_eq!(
+            value(openact, "mcp/add-two", json!({"other": 40})).await["structured_content"]["result"],
+            42
+        );
+    }
+    told.mark_unchanged();
+    checked(&openact).await;
+    assert!(!told.has_changed().unwrap(), "nothing is new");
+    let db = format!("sqlite://{}", home.path().join("test.db").display());
+    let mut show = support::command::openact(home.path());
+    show.args(["--db", &db, "show", "mcp/add", "--format", "json"]).envs([key]);
+    let shown = tokio::task::spawn_blocking(move || show.output().unwrap()).await.unwrap();
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["input_schema"], takes(&openact, "add").await);
+}
+
+#[tokio::test]
+async fn m4_a_schema_that_cannot_be_used_is_left_out_and_nothing_is_fetched_for_it() {
+    let elsewhere = Upstream::json(r#"{"type": "string"}"#).await;
+    let remote = json!({"type": "object", "properties": {"a": {"$ref": elsewhere.url()}}});
+    let tools = json!([
+        {"name": "remote", "inputSchema": remote},
+        {"name": "broken", "inputSchema": {"type": "object", "required": 5}},
+        {"name": "tree", "inputSchema": {"type": "object", "properties": {"child": {"$ref": "#"}}}},
+    ]);
+    let server = Upstream::start(move |received| {
+        let message: Value = serde_json::from_slice(&received.body).unwrap();
+        let result = match message["method"].as_str().unwrap() {
+            "tools/list" => json!({"resultType": "complete", "tools": tools}),
+            "tools/call" => json!({"resultType": "complete", "content": [{"type": "text", "text": "done"}]}),
+            _ => json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {}}),
+        };
+        Answer::Json(json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string())
+    })
+    .await;
+    let actions =
+        json!({"remote": {"tool": "remote"}, "broken": {"tool": "broken"}, "tree": {"tool": "tree"}});
+    let openact = opened(json!({"url": server.url(), "protocol": "2026-07-28"}), actions).await;
+    let report = openact.check_connection(&Tenant::default(), "mcp/c").await.unwrap();
+    let note = report.note.as_ref().unwrap();
+    assert!(note.contains("'broken' is not a valid JSON Schema (and 1 more)"), "{note}");
+    assert_eq!(report.to_json()["note"], json!(note));
+    for action in ["remote", "broken"] {
+        assert_eq!(takes(&openact, action).await, json!({"type": "object"}));
+        let done = value(&openact, &format!("mcp/{action}"), json!({"b": 1})).await;
+        assert_eq!(done["content"][0]["text"], "done", "{action}");
+    }
+    assert_eq!(takes(&openact, "tree").await["properties"]["child"], json!({"$ref": "#"}));
+    assert!(elsewhere.received().is_empty());
 }
 
 #[tokio::test]
