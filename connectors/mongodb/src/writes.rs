@@ -4,7 +4,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use openact_connector::{Call, Failure, Host, Input, Json, pool::Work, variables::Variables, write::push_int};
+use openact_connector::{
+    Call, Failure, Host, Input, Json, pool::Work, variables::Variables, write::push_int,
+};
 use serde_json::json;
 
 use crate::{

@@ -24,8 +24,8 @@ pub mod scan;
 pub mod session;
 
 use openact_connector::{
-    Call, Capability, Connector, Effect, Failure, Host, Input, Json, Manifest, Operation, template::has_template,
-    variables::Variables, write::push_uint,
+    Call, Capability, Connector, Effect, Failure, Host, Input, Json, Manifest, Operation,
+    template::has_template, variables::Variables, write::push_uint,
 };
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};

@@ -334,7 +334,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_the_store_is_not_for_strangers() {
-        let error = Error::store_unavailable("database sqlite:///srv/openact.db is locked").with_retryable(false);
+        let error =
+            Error::store_unavailable("database sqlite:///srv/openact.db is locked").with_retryable(false);
         let failure = Failure::from(error.details(serde_json::json!({ "path": "/srv" }))).for_strangers();
         assert_eq!((failure.error.code, failure.error.retryable()), (ErrorCode::StoreUnavailable, false));
         assert!(!failure.error.to_json().to_string().contains("/srv"), "{:?}", failure.error);
