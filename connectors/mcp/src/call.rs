@@ -3,7 +3,7 @@
 //! Invariant: a tool is called at most once: it is asked again only where the server said that it did not run it.
 
 use openact_connector::{
-    Call, Failure, Host, Json, UpstreamFailure,
+    Call, Failure, Host, Input, Json, UpstreamFailure,
     members::member,
     template::{Filled, expand_json, expand_text},
     variables::{Value as Variable, Variables},
@@ -14,7 +14,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     client::{Ask, Client, wants_input},
-    config::{CallTool, Connection, GetPrompt, Input, ReadResource},
+    config::{CallTool, Connection, GetPrompt, ReadResource},
     message::{RpcError, clipped, code, fits},
     schema::misfit,
     tools,

@@ -131,21 +131,6 @@ fn limit() -> u64 {
     1_000
 }
 
-/// What a caller sends: the arguments, or an object of whatever the action's templates need.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(transparent)]
-pub struct Input(pub Json);
-
-impl JsonSchema for Input {
-    fn schema_name() -> Cow<'static, str> {
-        "Input".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "object"})
-    }
-}
-
 /// An object of anything.
 struct Object;
 

@@ -27,12 +27,14 @@ mod session;
 pub mod sse;
 pub mod tools;
 
-use openact_connector::{Call, Capability, Connector, Effect, Failure, Host, Json, Manifest, Operation};
+use openact_connector::{
+    Call, Capability, Connector, Effect, Failure, Host, Input, Json, Manifest, Operation,
+};
 use serde_json::{Value, json};
 
 use crate::{
     client::Client,
-    config::{CallTool, Connection, GetPrompt, Input, List, ReadResource, ToolResult},
+    config::{CallTool, Connection, GetPrompt, List, ReadResource, ToolResult},
 };
 
 /// What a check shows of tools' descriptions and schemas, bytes; more tools are shown by name.

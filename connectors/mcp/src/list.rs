@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use openact_connector::{
-    Call, Failure, Host, Json,
+    Call, Failure, Host, Input, Json,
     items::{Items, Limits, More, TooMany},
     members::member,
     write::push_string,
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     client::{Ask, Client},
-    config::{Connection, Input, List},
+    config::{Connection, List},
     message::RpcError,
     tools,
 };
