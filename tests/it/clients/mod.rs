@@ -100,6 +100,7 @@ fn config(upstream: &Upstream) -> Value {
         "actions": {
             "get-user": {"connection": "api", "path": "/users/{login}", "description": "a user by login",
                 "input_schema": login, "mcp": mcp},
+            "anything": {"connection": "api", "path": "/anything", "input_schema": {"type": "object"}},
             "list": with(&list, mcp.clone()),
             "broken": with(&broken, mcp.clone()),
             "remove": {"connection": "api", "method": "DELETE", "path": "/users/{login}", "input_schema": login,
