@@ -61,8 +61,6 @@ impl Server {
             answer = answer => answer,
             // Nobody reads this; what ran was dropped, and so ended.
             () = context.ct.cancelled() => Ok(failed(&Error::timeout("the client gave the call up"), None)),
-            // A session goes on without its client, and not without its server.
-            () = self.ended.cancelled() => Ok(failed(&Error::overloaded("the server has ended"), None)),
         }
     }
 

@@ -26,7 +26,10 @@ use rmcp::{
     },
 };
 use serde_json::json;
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 use tower_service::Service;
 
 use crate::{McpCaller, Server, handler::Handler};
@@ -45,6 +48,8 @@ pub struct McpService {
     sessions: Arc<Sessions>,
     /// Answers to requests that go on.
     answers: TaskTracker,
+    /// Cancelled when everything ends.
+    ended: CancellationToken,
 }
 
 struct Sessions {
@@ -54,9 +59,10 @@ struct Sessions {
 
 impl McpService {
     pub(crate) fn new(server: Arc<Server>) -> Self {
+        let ended = CancellationToken::new();
         let mut config = StreamableHttpServerConfig::default();
         config.json_response = true;
-        config.cancellation_token = server.ended.clone();
+        config.cancellation_token = ended.clone();
         config.max_request_body_bytes = MCP_MESSAGE_BYTES_MAX;
         let config = match server.settings.loopback_only {
             true => config.enforce_origin_validation(),
@@ -67,7 +73,7 @@ impl McpService {
         let inner =
             StreamableHttpService::new(move || Ok(Handler::new(handlers.clone())), manager.clone(), config);
         let sessions = Arc::new(Sessions { of: Mutex::default(), manager });
-        Self { server, inner, sessions, answers: TaskTracker::new() }
+        Self { server, inner, sessions, answers: TaskTracker::new(), ended }
     }
 
     /// Ends the server: nothing waits for changes any more, what is being answered is answered, then every connection is
@@ -85,7 +91,7 @@ impl McpService {
     /// Ends the server and every call at once.
     pub fn close(&self) {
         self.server.ending.cancel();
-        self.server.ended.cancel();
+        self.ended.cancel();
     }
 
     async fn answer<B>(self, mut request: Request<B>) -> Answer

@@ -111,8 +111,6 @@ pub(crate) struct Server {
     pub(crate) places: Semaphore,
     /// Calls that go on.
     pub(crate) calls: TaskTracker,
-    /// Cancelled when no call may go on.
-    pub(crate) ended: CancellationToken,
     /// Cancelled when the server is to end: what waits for changes stops waiting.
     pub(crate) ending: CancellationToken,
 }
@@ -123,7 +121,6 @@ impl Server {
             catalog: tools::Catalog::new(&openact),
             places: Semaphore::new(settings.concurrency_max.clamp(1, Semaphore::MAX_PERMITS)),
             calls: TaskTracker::new(),
-            ended: CancellationToken::new(),
             ending: CancellationToken::new(),
             openact,
             settings,
