@@ -1,7 +1,8 @@
 //! Logs, on standard error; and the spans of calls, for who collects them.
 //!
 //! Invariant: a crate that is not OpenAct's logs warnings at most, whatever flags and `RUST_LOG` say: HTTP libraries
-//! write request headers, with credentials in them, at lower levels.
+//! write request headers, with credentials in them, at lower levels. That of MCP logs nothing: to it a client's mistake is a
+//! warning, and a connection that ends an error.
 
 use std::io;
 
@@ -56,5 +57,5 @@ fn may_be_logged(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     let own =
         target.strip_prefix("openact").is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', ':']));
-    own || *metadata.level() <= Level::WARN
+    own || *metadata.level() <= Level::WARN && !target.starts_with("rmcp")
 }

@@ -174,7 +174,8 @@ impl Engine {
 
     /// Runs one call in a fresh instance. Dropping the future ends the call.
     pub async fn call(&self, call: Call<'_>) -> CallReport {
-        instance::run(self, call).await
+        // In a box: who waits for it would copy it from place to place, and it is large.
+        Box::pin(instance::run(self, call)).await
     }
 
     /// The grants of an action version: what it may reach, as whom and how.
