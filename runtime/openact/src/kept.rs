@@ -350,14 +350,29 @@ enum Taken {
 /// Takes a run down. It is one that goes on before others can read of it, so that nobody takes it for an interrupted one.
 async fn take_down(openact: &Shared, run: &KeptRun, key: Option<&IdempotencyKey>) -> Result<Taken> {
     let live = openact.runs.add(run);
-    let kept = openact.store.keep_run(run, key).await;
-    if !matches!(kept, Ok(Kept::New)) {
-        lock(&openact.runs.live).remove(&run.id);
-    }
-    match kept? {
-        Kept::New => Ok(Taken::New(live)),
+    let mut taking = Taking { runs: &openact.runs, id: run.id, is_taken: false };
+    match openact.store.keep_run(run, key).await? {
+        Kept::New => {
+            taking.is_taken = true;
+            Ok(Taken::New(live))
+        }
         Kept::Same(known) => Ok(Taken::Known(known)),
         Kept::Other => Err(mismatch(key)),
+    }
+}
+
+/// A run that is being taken down. If its caller leaves meanwhile nobody runs it, so that it does not go on, either.
+struct Taking<'a> {
+    runs: &'a Runs,
+    id: RunId,
+    is_taken: bool,
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        if !self.is_taken {
+            lock(&self.runs.live).remove(&self.id);
+        }
     }
 }
 
@@ -636,6 +651,29 @@ mod tests {
             let bad = Request { idempotency_key: Some(bad.to_owned()), ..request(json!({})) };
             assert_eq!(idempotency_key(&bad).unwrap_err().code, ErrorCode::InvalidInput);
         }
+    }
+
+    #[tokio::test]
+    async fn a5_a_caller_who_leaves_before_the_key_is_taken_down_leaves_no_run_behind() {
+        const CONFIG: &str = r#"{"connectors": {"http": {
+            "connections": {"api": {"base_url": "http://127.0.0.1:1"}}, "actions": {"get": {"connection": "api"}}}}}"#;
+        let openact = OpenAct::builder().without_cache();
+        let openact = openact.config_text(CONFIG, crate::Format::Json).build().await.unwrap();
+        let request = Request {
+            idempotency_key: Some("k".into()),
+            ..Request::new(crate::Door::Embedded, Tenant::default(), "get", json!({}))
+        };
+        let mut call = Box::pin(execute_once(&openact, request));
+        while lock(&openact.0.runs.live).is_empty() {
+            let is_over = std::future::poll_fn(|context| {
+                std::task::Poll::Ready(call.as_mut().poll(context).is_ready())
+            });
+            assert!(!is_over.await, "it was over before it was taken down");
+            tokio::task::yield_now().await;
+        }
+        drop(call);
+        assert!(lock(&openact.0.runs.live).is_empty(), "it goes on for ever");
+        openact.finish_runs().await;
     }
 
     #[test]
