@@ -399,7 +399,9 @@ async fn a_record_is_written_over_what_its_writer_saw() {
     assert!(log.iter().all(|entry| entry.actor == "token ci" && entry.door == "rest"), "{log:?}");
 
     // What a file may say of this machine, a door may not.
-    for secret in [json!({"$env": "HOME"}), json!({"$file": "/etc/passwd"}), json!("${HOME}")] {
+    let secrets = [json!({"$env": "HOME"}), json!({"$file": "/etc/passwd"}), json!("${HOME}")];
+    for secret in secrets.into_iter().chain([json!("vault://secret/all#/root"), json!("VAULT://secret/all")])
+    {
         let config =
             json!({"base_url": "http://127.0.0.1:1", "authorization": {"type": "bearer", "token": secret}});
         let body = json!({"connector": "http", "name": "thief", "config": config});

@@ -2,7 +2,7 @@
 //! alone.
 //!
 //! Invariants: what was changed since its writer looked is not written over, if the writer says what they saw; a record that
-//! comes in by a door refers to no variable or file of this machine, since its writer may see neither.
+//! comes in by a door refers to no variable, file or vault of this machine, since its writer may see none of them.
 
 use openact_config::{ActionDraft, Document, Format, SecretsMode};
 use openact_core::{
@@ -262,11 +262,13 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// `{"$env": …}` and `{"$file": …}` would hand what this machine keeps to whatever host the record names.
+/// `{"$env": …}`, `{"$file": …}` and `vault://…` would hand what this machine keeps, or may read of a vault, to whatever host
+/// the record names.
 fn refuse_references(value: &Value) -> Result<()> {
-    if let Some(SecretRef::Env(_) | SecretRef::File(_)) = SecretRef::from_json(value) {
+    let in_vault = value.as_str().is_some_and(|text| SecretRef::parse_vault(text).is_some());
+    if in_vault || matches!(SecretRef::from_json(value), Some(SecretRef::Env(_) | SecretRef::File(_))) {
         return Err(Error::invalid_config(
-            "a record that is written through a door cannot refer to a variable or a file of the server",
+            "a record that is written through a door cannot refer to a variable, a file or the vault of the server",
         )
         .hint("set a secret and refer to it as {\"$secret\": \"name\"}, or import a file on the server"));
     }
