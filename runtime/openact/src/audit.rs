@@ -13,6 +13,11 @@ impl OpenAct {
         self.0.store.list_audit(tenant, limit).await
     }
 
+    /// Entries of a tenant alone: what belongs to none tells of the tokens of every other.
+    pub async fn list_audit_of(&self, tenant: &Tenant, limit: u32) -> Result<Vec<AuditEntry>> {
+        self.0.store.list_audit_of(tenant, limit).await
+    }
+
     /// Whether every entry is as it was written and none is missing. Needs the master key.
     pub async fn verify_audit(&self) -> Result<AuditReport> {
         self.0.store.verify_audit().await

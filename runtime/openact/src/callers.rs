@@ -134,6 +134,11 @@ impl Caller {
         }
     }
 
+    /// Whether they are bound to tenants or actions: what is about all of them is not for them.
+    pub fn is_bound(&self) -> bool {
+        self.tenants.is_some() || *self.governance != Governance::default()
+    }
+
     /// Whether they may do something for `tenant`.
     pub fn covers(&self, tenant: &Tenant) -> bool {
         self.tenants.as_ref().is_none_or(|tenants| tenants.contains(tenant))

@@ -188,8 +188,7 @@ impl FromRequestParts<Doors> for Everywhere {
 
     async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, Failure> {
         let Manage(call) = Manage::from_request_parts(parts, doors).await?;
-        let caller = &call.admitted.caller;
-        if caller.tenants.is_some() || *caller.governance != Governance::default() {
+        if call.admitted.caller.is_bound() {
             return Err(Error::new(
                 ErrorCode::Forbidden,
                 "this token is bound to tenants or actions, and this is about all of them",

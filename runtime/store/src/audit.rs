@@ -102,9 +102,18 @@ impl Store {
 
     /// Entries of `tenant` and of what belongs to no tenant, the latest first.
     pub async fn list_audit(&self, tenant: &Tenant, limit: u32) -> Result<Vec<AuditEntry>> {
+        self.audit_where(tenant, " OR tenant IS NULL", limit).await
+    }
+
+    /// Entries of `tenant` alone, the latest first.
+    pub async fn list_audit_of(&self, tenant: &Tenant, limit: u32) -> Result<Vec<AuditEntry>> {
+        self.audit_where(tenant, "", limit).await
+    }
+
+    async fn audit_where(&self, tenant: &Tenant, or: &'static str, limit: u32) -> Result<Vec<AuditEntry>> {
         let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
         query.push(" WHERE tenant = ").push_bind(tenant.to_string());
-        query.push(" OR tenant IS NULL ORDER BY id DESC LIMIT ").push_bind(limit);
+        query.push(or).push(" ORDER BY id DESC LIMIT ").push_bind(limit);
         let rows: Vec<EntryRow> =
             query.build_query_as().fetch_all(&self.0.readers).await.map_err(self.failed(READ))?;
         rows.into_iter().map(EntryRow::entry).collect()

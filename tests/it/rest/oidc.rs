@@ -378,7 +378,20 @@ async fn m6_a_caller_manages_by_scope_alone() {
     execute(&served, &manage, "get").await.data();
     let audit = send(&served, &manage, Method::GET, "/api/v1/audit", None).await;
     assert!(audit.text.contains("\"oidc:alice\""), "{}", audit.text);
-    // What is every tenant's is not for who is bound to some.
+    // What is every tenant's is not for who is bound to some: tokens, nor what the log says of them.
+    let elsewhere = TokenScope { tenants: Some(vec!["elsewhere".parse().unwrap()]), ..TokenScope::default() };
+    let mut texts = Vec::new();
+    for (name, scope) in [("of-others", elsewhere), ("root", TokenScope::default())] {
+        let scope = TokenScope { may_manage: true, ..scope };
+        let new = NewToken { name: name.into(), scope, expires_at: None };
+        let (_, text) = served.openact.create_token(new).await.unwrap();
+        texts.push(openact::ExposeSecret::expose_secret(&text).to_owned());
+    }
+    for (caller, is_told) in [(&manage, false), (&texts[0], false), (&texts[1], true)] {
+        let audit = send(&served, caller, Method::GET, "/api/v1/audit", None).await;
+        audit.data();
+        assert_eq!(audit.text.contains("of-others"), is_told, "{}", audit.text);
+    }
     let token = Some(json!({"name": "more"}));
     send(&served, &manage, Method::POST, "/api/v1/tokens", token).await.error(403, "FORBIDDEN");
     for scope in [

@@ -22,7 +22,11 @@ pub(crate) async fn list(Manage(call): Manage, Params(query): Params<LimitQuery>
             Error::invalid_input(format!("limit must be 1 to {}", openact::limits::PAGE_SIZE_MAX)).into()
         );
     }
-    let entries = call.openact.list_audit(&call.tenant, limit).await?;
+    // What is no tenant's tells of tokens, with the names of their tenants.
+    let entries = match call.admitted.caller.is_bound() {
+        true => call.openact.list_audit_of(&call.tenant, limit).await?,
+        false => call.openact.list_audit(&call.tenant, limit).await?,
+    };
     let entries = entries
         .into_iter()
         .map(|entry| AuditShape {
