@@ -59,13 +59,13 @@ pub struct ServerSettings {
     pub mcp: Option<McpDoor>,
     /// Whether, and how, a configuration that is in a request is run.
     pub inline: Option<Inline>,
+    /// How long it waits for slow clients.
+    pub patience: Patience,
 }
 
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
-    /// How long it waits for slow clients.
-    pub patience: Patience,
             open_without_tokens: true,
             hosts: Vec::new(),
             public_url: None,
@@ -74,13 +74,13 @@ impl Default for ServerSettings {
             timeout_max: None,
             mcp: None,
             inline: None,
+            patience: Patience::default(),
         }
     }
 }
 
 /// What every route works with.
 #[derive(Clone)]
-            patience: Patience::default(),
 pub(crate) struct Doors(Arc<Inner>);
 
 pub(crate) struct Inner {
@@ -118,12 +118,12 @@ pub async fn serve(
     settings: ServerSettings,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
+    let patience = settings.patience;
     let doors = doors(openact.into(), settings);
     listen::serve(listener, routed(&doors)?, patience, shutdown, mcp::shutdown(&doors)).await;
     Ok(())
 }
 
-    let patience = settings.patience;
 fn doors(slot: Slot, settings: ServerSettings) -> Doors {
     Doors(Arc::new(Inner { slot, settings, meters: meter::Meters::default(), mcp: OnceLock::new() }))
 }
