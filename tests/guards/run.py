@@ -13,6 +13,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -91,15 +92,20 @@ def run(programs, test, removed, patience):
     program, folder = programs[crate]
     env = {**os.environ, "RUST_BACKTRACE": "0", "GUARD_IS_REMOVED": removed}
     started = time.monotonic()
+    test = subprocess.Popen([program, "--exact", name], cwd=folder, env=env, start_new_session=True,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        done = subprocess.run([program, "--exact", name], cwd=folder, env=env, timeout=patience,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        output, _ = test.communicate(timeout=patience)
     except subprocess.TimeoutExpired:
+        # As an interrupt at a terminal: a command that the test had started ends as well.
+        os.killpg(test.pid, signal.SIGINT)
+        test.kill()
+        test.communicate()
         return "hangs", patience, b""
     took = time.monotonic() - started
-    if b"running 1 test\n" not in done.stdout:
-        return "is not there", took, done.stdout
-    return "passed" if done.returncode == 0 else "failed", took, done.stdout
+    if b"running 1 test\n" not in output:
+        return "is not there", took, output
+    return "passed" if test.returncode == 0 else "failed", took, output
 
 
 def main():
@@ -149,7 +155,7 @@ def main():
 
     for (guard, test), (outcome, took, _) in outcomes:
         is_red = outcome in ("failed", "hangs")
-        print(f'{"red  " if is_red else "GREEN"} {guard["name"]:6} {outcome:6} {took:5.1f} s  {test}  without: {guard["guard"]}')
+        print(f'{"red  " if is_red else "GREEN"} {guard["name"]:8} {outcome:6} {took:5.1f} s  {test}  without: {guard["guard"]}')
         if not is_red:
             problems.append(f'{guard["name"]}: without its guard ({guard["guard"]}) {test} {outcome}')
     for problem in problems:

@@ -525,6 +525,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn m7_an_ambiguous_name_tells_of_what_the_caller_may_run_alone() {
+        let of = |connection: Value, action: Value| json!({"connections": {"c": connection}, "actions": {"get": action}});
+        let config = json!({"connectors": {
+            "http": of(json!({"base_url": "http://127.0.0.1:1"}), json!({"connection": "c"})),
+            "redis": of(json!({"host": "127.0.0.1"}), json!({"connection": "c", "command": ["GET", "k"]})),
+        }});
+        let builder = OpenAct::builder().without_cache().config_text(config.to_string(), Format::Json);
+        let openact = builder.build().await.unwrap();
+        for (deny, named) in [
+            (&[][..], &["http/get", "redis/get"][..]),
+            (&["redis.*"], &["http/get"]),
+            (&["http.*", "*.get"], &[]),
+        ] {
+            let governance = governance(&[], deny);
+            let told = openact.interface(&Tenant::default(), "get", &governance).await.unwrap_err();
+            let told = told.to_json().to_string();
+            for action in ["http/get", "redis/get"] {
+                assert_eq!(told.contains(action), named.contains(&action), "{deny:?}: {told}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn m8_another_tenants_action_is_not_found() {
         let openact = openact().await;
         let (other, all): (Tenant, _) = ("other".parse().unwrap(), Governance::default());
