@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use openact::{ActionTrn, ConnectorName, Error, ErrorCode, Name, Result};
+use openact::{ActionTrn, ConnectorName, Error, ErrorCode, Interface, Name, Result};
 use rmcp::model::{Tool, ToolAnnotations};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -80,8 +80,11 @@ pub(crate) async fn asked(
     if arguments.input.as_ref().is_some_and(|input| !input.is_object()) {
         return Err(Error::invalid_input("input must be an object"));
     }
+    if arguments.timeout_ms == Some(0) {
+        return Err(Error::invalid_input("timeout_ms must be at least 1"));
+    }
     let action = match server.openact.interface(&caller.tenant, &reference, &caller.governance).await {
-        Ok(interface) if !interface.mcp_enabled => {
+        Ok(interface) if !is_for_clients(server, caller, &interface).await => {
             let message = format!("{} is not for MCP clients", interface.action.short());
             return Err(Error::new(ErrorCode::Forbidden, message)
                 .hint("whoever configured it decides; it would be with mcp: { enabled: true }"));
@@ -98,6 +101,13 @@ pub(crate) async fn asked(
         dry_run: arguments.dry_run,
         idempotency_key: arguments.idempotency_key,
     })
+}
+
+/// It is, and so is the newest of its name: what is taken away from clients is gone in every version.
+async fn is_for_clients(server: &Server, caller: &McpCaller, interface: &Interface) -> bool {
+    let newest = format!("{}/{}", interface.action.connector, interface.action.name);
+    let newest = server.openact.interface(&caller.tenant, &newest, &caller.governance).await;
+    interface.mcp_enabled && newest.is_ok_and(|newest| newest.mcp_enabled)
 }
 
 impl Arguments {

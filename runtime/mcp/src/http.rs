@@ -36,6 +36,7 @@ use crate::{McpCaller, Server, handler::Handler};
 
 const SESSION: &str = "mcp-session-id";
 const VERSION: &str = "mcp-protocol-version";
+const METHOD: &str = "mcp-method";
 
 /// An answer.
 type Answer = Response<BoxBody<Bytes, Infallible>>;
@@ -127,9 +128,12 @@ impl McpService {
     }
 }
 
-/// Whether it may be of a client that has sessions; those of the newest protocol say which they speak.
+/// Whether it may be of a client that has sessions. Those of the newest protocol say which they speak, and the method, which the
+/// SDK holds them to; one of them that begins as the earlier ones did (`initialize`) gets a session all the same.
 fn may_open_session(headers: &HeaderMap) -> bool {
-    text(headers, VERSION).is_none_or(|version| version < ProtocolVersion::V_2026_07_28.as_str())
+    let is_older = |version: &str| version < ProtocolVersion::V_2026_07_28.as_str();
+    text(headers, VERSION).is_none_or(is_older)
+        || text(headers, METHOD).is_none_or(|method| method == "initialize")
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -216,5 +220,29 @@ impl Body for Answering {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_may_get_a_session_is_counted() {
+        let newest = (VERSION, "2026-07-28");
+        for (pairs, may) in [
+            (vec![], true),
+            (vec![(VERSION, "2025-06-18")], true),
+            (vec![(VERSION, "2025-06-18"), (METHOD, "tools/call")], true),
+            (vec![newest], true),
+            (vec![newest, (METHOD, "initialize")], true),
+            (vec![newest, (METHOD, "tools/call")], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &pairs {
+                headers.append(*name, value.parse().unwrap());
+            }
+            assert_eq!(may_open_session(&headers), may, "{pairs:?}");
+        }
     }
 }

@@ -27,6 +27,9 @@ use crate::{
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const X_TENANT: HeaderName = HeaderName::from_static("x-tenant");
 
+/// Added by proxies (RFC 7239, and what was there before it).
+const PROXIED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
 /// What is answered to everybody, below `/` and `/api/v1`.
 const PUBLIC: &[&str] = &["/health", "/ready", "/version", "/openapi.json"];
 
@@ -83,7 +86,14 @@ pub(crate) async fn caller(doors: &Doors, headers: &HeaderMap) -> Result<Caller,
             ErrorCode::Unauthenticated => challenged(error, ", error=\"invalid_token\""),
             _ => forbidden(error),
         }),
-        None if is_open(doors).await? => Ok(anybody()),
+        None if is_open(doors).await? => match PROXIED.iter().any(|name| headers.contains_key(*name)) {
+            // To a proxy of this machine, whoever reaches it is of this machine.
+            true => Err(unauthenticated(
+                "a token is needed: the request came by way of a proxy, and whoever reaches that could do everything",
+                "make one, and send it as authorization: Bearer TOKEN; openact token create NAME",
+            )),
+            false => Ok(anybody()),
+        },
         None => Err(unauthenticated(
             "a token is needed",
             "send the header authorization: Bearer TOKEN; tokens are made by: openact token create NAME",

@@ -363,6 +363,27 @@ async fn m7_governance_holds_on_every_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn m7_what_is_taken_away_from_clients_is_gone_in_every_version() {
+    let upstream = upstream().await;
+    let mut config = config(&upstream);
+    let openact = openact(&config).await;
+    let served = Served::start(openact.clone(), settings()).await;
+    let run = async |version: Value| {
+        let wanted = json!({"connector": "http", "action": "list", "version": version});
+        served.post("tools/call", json!({"name": "openact.execute", "arguments": wanted})).await
+    };
+    assert_eq!(run(json!(1)).await["result"]["isError"], false);
+    config["connectors"]["http"]["actions"]["list"]["mcp"]["enabled"] = false.into();
+    let options = ImportOptions::default();
+    openact.import_text("changed", &config.to_string(), Format::Json, &options).await.unwrap();
+    let before = upstream.received().len();
+    for version in [json!(1), json!(2), json!("latest")] {
+        assert_failed(&run(version).await["result"], "forbidden");
+    }
+    assert_eq!(upstream.received().len(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn m8_another_tenants_actions_are_not_there() {
     let upstream = upstream().await;
     let openact = openact(&config(&upstream)).await;

@@ -173,6 +173,19 @@ async fn m1_a_foreign_host_or_origin_is_refused() {
 }
 
 #[tokio::test]
+async fn m1_what_comes_by_way_of_a_proxy_is_not_of_this_machine() {
+    let (_upstream, served) = octocat(ServerSettings::default()).await;
+    served.get("/api/v1/actions").await.data();
+    for header in ["forwarded", "x-forwarded-for", "x-real-ip", "via"] {
+        let got = served.send(Method::GET, "/api/v1/actions", &[(header, "203.0.113.7")], None).await;
+        got.error(401, "UNAUTHENTICATED");
+    }
+    let text = token(&served, "ci", TokenScope::default()).await;
+    let headers = [("x-forwarded-for", "203.0.113.7"), ("x-api-key", &*text)];
+    served.send(Method::GET, "/api/v1/actions", &headers, None).await.data();
+}
+
+#[tokio::test]
 async fn m1_a_listed_page_may_call_and_a_named_host_is_answered() {
     let settings = ServerSettings {
         cors_origins: vec!["https://app.example".into()],

@@ -71,8 +71,7 @@ async fn assert_all_open(store: &Store, secrets: usize) {
 /// State, availability and number of sealed records of each version, the newest first.
 async fn versions(store: &Store) -> Vec<(Option<i64>, KeyState, bool, u64)> {
     let status = store.key_status().await.unwrap();
-    let counted =
-        status.versions.iter().map(|key| (key.version, key.state, key.available, key.records()));
+    let counted = status.versions.iter().map(|key| (key.version, key.state, key.available, key.records()));
     counted.collect()
 }
 
