@@ -616,6 +616,7 @@ fn a_mistyped_name_is_told_with_what_may_have_been_meant() {
         (&["connector", "install", "nope.wasm"], 4, &["nope.wasm"]),
         (&["restore", "nope.db"], 4, &["there is no file nope.db"]),
         (&["sync", "nodir"], 4, &["there is no file or folder 'nodir'"]),
+        (&["sync", "--config", "nodir"], 4, &["there is no file or folder 'nodir'"]),
         (&["sync", "c.json", "./c.json"], 3, &["the file './c.json' is named twice"]),
         (&["sync", ".", "c.json"], 3, &["is named twice"]),
         (

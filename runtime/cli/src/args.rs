@@ -373,8 +373,11 @@ sync into one database give their folders different names.
 at the start they end the command. It ends at Ctrl-C, with exit code 0.")]
 pub(crate) struct Sync {
     /// Files, or folders of them; together they are what sync manages
-    #[arg(required = true, value_name = "FILE|FOLDER")]
+    #[arg(required_unless_present = "config", value_name = "FILE|FOLDER")]
     pub(crate) files: Vec<PathBuf>,
+    /// The same, named
+    #[arg(long, value_name = "FILE|FOLDER", num_args = 1.., conflicts_with = "files")]
+    pub(crate) config: Vec<PathBuf>,
     /// Delete what sync made earlier and the files have no longer
     #[arg(long)]
     pub(crate) prune: bool,

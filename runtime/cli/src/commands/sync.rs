@@ -17,13 +17,14 @@ pub(crate) async fn sync(app: &App, args: Sync) -> Result<Output> {
         prune_all: args.prune_all,
         dry_run: args.dry_run,
     };
+    let files = if args.files.is_empty() { &args.config } else { &args.files };
     let openact = app.openact().await?;
     if !args.watch {
-        let plan = openact.sync(&args.files, &options).await?;
+        let plan = openact.sync(files, &options).await?;
         return Ok(shown(&plan, args.dry_run, &["deleted"]));
     }
     // The files have to be right at the start: somebody is there to mend them, or to be told of a wrong path.
-    let (plan, mut watch) = openact.watch(&args.files, &options).await?;
+    let (plan, mut watch) = openact.watch(files, &options).await?;
     let mut is_read = print(app, &plan)?;
     while is_read {
         is_read = match watch.next().await {
