@@ -249,7 +249,7 @@ pub(crate) struct Serve {
     /// With --oidc-issuer: what it writes as audience (aud) into tokens for this server
     #[arg(long, value_name = "AUDIENCE", requires = "oidc_issuer")]
     pub(crate) oidc_audience: Option<String>,
-    /// How others know this server: https://openact.example.com; told to clients that ask where tokens are to be had
+    /// How others know this server: `https://openact.example.com`; told to clients that ask where tokens are to be had
     #[arg(long, value_name = "URL")]
     pub(crate) public_url: Option<String>,
     /// The longest that a call may take, whatever its caller asks for
