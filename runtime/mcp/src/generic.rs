@@ -105,9 +105,12 @@ pub(crate) async fn asked(
 
 /// It is, and so is the newest of its name: what is taken away from clients is gone in every version.
 async fn is_for_clients(server: &Server, caller: &McpCaller, interface: &Interface) -> bool {
+    if !interface.mcp_enabled {
+        return false;
+    }
     let newest = format!("{}/{}", interface.action.connector, interface.action.name);
     let newest = server.openact.interface(&caller.tenant, &newest, &caller.governance).await;
-    interface.mcp_enabled && newest.is_ok_and(|newest| newest.mcp_enabled)
+    newest.is_ok_and(|newest| newest.mcp_enabled)
 }
 
 impl Arguments {

@@ -56,7 +56,7 @@ fn shown(record: &Record) -> Reply {
 
 /// The same for a reader, who may have it already.
 pub(crate) fn read(record: &Record, headers: &HeaderMap) -> Reply {
-    unless_known(shown(record), &record.etag(), headers)
+    unless_known(Reply::new(record.to_json()), &record.etag(), headers)
 }
 
 /// `reply`, or only that it is as `If-None-Match` says.
